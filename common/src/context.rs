@@ -136,7 +136,10 @@ fn take_u16(bytes: &[u8]) -> Result<(usize, &[u8]), ContextError> {
     Ok((usize::from(u16::from_le_bytes(*head)), rest))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "every caller has checked the length against a cap below 2^16")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "every caller has checked the length against a cap below 2^16"
+)]
 fn push_u16(bytes: &mut Vec<u8>, value: usize) {
     bytes.extend_from_slice(&(value as u16).to_le_bytes());
 }

@@ -4,10 +4,19 @@
 
 extern crate alloc;
 
+pub mod codec;
 pub mod context;
 pub mod envelope;
+pub mod error;
+pub mod fingerprint;
+pub mod frame;
 pub mod kdf;
+pub mod key_text;
+#[cfg(feature = "std")]
+pub mod layout;
 pub mod name;
+pub mod op;
+pub mod report;
 pub mod stream;
 #[cfg(test)]
 mod test_vectors;

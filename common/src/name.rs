@@ -14,7 +14,9 @@ pub struct KeyName<'a>(&'a str);
 
 /// The text is no key name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a key name has parts of a-z, 0-9, '.', '_' and '-' (1 to 64 characters) joined by '/', 128 characters in all")]
+#[error(
+    "a key name has parts of a-z, 0-9, '.', '_' and '-' (1 to 64 characters) joined by '/', 128 characters in all"
+)]
 pub struct NotAKeyName;
 
 impl<'a> KeyName<'a> {
@@ -51,7 +53,10 @@ mod tests {
         }
         let long = "a".repeat(65);
         let deep = ["abcdefgh"; 17].join("/");
-        for bad in ["", "/", "a/", "/a", "a//b", "..", "../x", "a/../b", ".", "A", "ä", "a b", "a\n", "a\0", &long, &deep] {
+        for bad in [
+            "", "/", "a/", "/a", "a//b", "..", "../x", "a/../b", ".", "A", "ä", "a b", "a\n", "a\0", &long,
+            &deep,
+        ] {
             assert_eq!(KeyName::parse(bad), Err(NotAKeyName), "{bad:?}");
         }
     }

@@ -1,0 +1,98 @@
+//! The operations: one vocabulary for wire, command line, rights, audit and documentation.
+//!
+//! A new operation is a file here, a line in the list below, and a file in the daemon's `ops` folder.
+
+mod agent;
+mod data;
+
+pub use agent::{
+    Check, CheckResult, Field, Health, HealthReply, Hello, HelloReply, HelloRequest, Limits, Lock, LockReply,
+    MAX_CLIENT_NAME_BYTES, PROTOCOL_VERSION, Reload, ReloadReply, Status, StatusReply, Stop, Unlock, UnlockReply,
+    UnlockRequest,
+};
+pub use data::{
+    DataKey, DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest, DataKeyReply, DataKeyRequest, Decrypt, DecryptReply,
+    DecryptReplyHead, DecryptRequest, Encrypt, EncryptReply, EncryptReplyHead, EncryptRequest,
+};
+
+use crate::codec::{BorrowDecode, Encode};
+
+/// An operation: its number and the shapes of request and reply.
+pub trait Operation {
+    /// Which line of the list this is.
+    const CODE: OperationCode;
+    /// What the client sends.
+    type Request<'a>: Encode + BorrowDecode<'a, ()>;
+    /// What the daemon answers on success.
+    type Reply<'a>: Encode + BorrowDecode<'a, ()>;
+}
+
+macro_rules! operation_list {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
+        /// The number of an operation in a request frame.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum OperationCode { $($(#[$doc])* $variant = $number,)* }
+
+        impl OperationCode {
+            /// Every operation of this version, in order of number.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The operation of a number; `None` when this version does not know it.
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)* _ => None }
+            }
+            /// The word: on the command line, in rights, in the audit log.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+operation_list! {
+    /// Opens a connection: versions, limits, client name. Decodable for ever.
+    Hello = 1, "hello";
+    /// What the daemon is doing. Decodable for ever.
+    Status = 2, "status";
+    /// A round trip through a stored canary and every check.
+    Health = 3, "health";
+    /// Ends the daemon. Decodable for ever.
+    Stop = 4, "stop";
+    /// Wipes every key from memory.
+    Lock = 5, "lock";
+    /// Opens the keyring again.
+    Unlock = 6, "unlock";
+    /// Reads configuration and keyring again.
+    Reload = 7, "reload";
+    /// Seals a message under the primary version of a key.
+    Encrypt = 16, "encrypt";
+    /// Opens a message under the version that sealed it.
+    Decrypt = 17, "decrypt";
+    /// Makes a data key, plain and sealed.
+    DataKey = 19, "data_key";
+    /// Opens a sealed data key.
+    DataKeyOpen = 20, "data_key_open";
+}
+
+impl OperationCode {
+    /// Allowed as the first request of a connection, without `hello`.
+    pub const fn before_hello(self) -> bool {
+        matches!(self, Self::Hello | Self::Status | Self::Stop)
+    }
+}
+
+/// The body of every reply whose code is not 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct ErrorReply<'a> {
+    /// What happened.
+    pub what: &'a str,
+    /// Why; may be empty.
+    pub why: &'a str,
+    /// The command that mends it; may be empty.
+    pub fix: &'a str,
+}
+
+/// A request or reply without fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, BorrowDecode)]
+pub struct Empty {}
