@@ -112,7 +112,6 @@ impl ChunkPlace {
 /// Length in bytes of the whole stream that seals `plaintext_len` bytes: 193 for none.
 ///
 /// `None` at 2^52 (4 PiB) and above, which no stream holds.
-#[expect(clippy::cast_possible_truncation, reason = "the sum is below 2^53")]
 pub const fn sealed_len(plaintext_len: u64) -> Option<u64> {
     let chunks = plaintext_len / CHUNK_PLAINTEXT_BYTES as u64 + 1;
     if chunks > MAX_CHUNKS {

@@ -20,8 +20,14 @@ impl Aead {
     }
 
     /// Encrypts in place and returns the tag.
-    pub(super) fn seal(&self, nonce: &[u8; 12], associated: &[u8], data: &mut [u8]) -> Result<[u8; 16], Refused> {
-        let tag = self.0.encrypt_inout_detached(nonce.into(), associated, data.into()).map_err(|_| Refused)?;
+    pub(super) fn seal(
+        &self,
+        nonce: &[u8; 12],
+        associated: &[u8],
+        data: &mut [u8],
+    ) -> Result<[u8; 16], Refused> {
+        let tag =
+            self.0.encrypt_inout_detached(nonce.into(), associated, data.into()).map_err(|_| Refused)?;
         Ok(tag.into())
     }
 

@@ -5,7 +5,7 @@
 //! salt twice under one input key.
 
 use super::{
-    COMMITMENT_BYTES, CHUNK_PLAINTEXT_BYTES, ChunkPlace, MAX_CHUNKS, SALT_BYTES, StreamError, TAG_BYTES,
+    CHUNK_PLAINTEXT_BYTES, COMMITMENT_BYTES, ChunkPlace, MAX_CHUNKS, SALT_BYTES, StreamError, TAG_BYTES,
     aead::Aead,
 };
 use hmac::{Hmac, KeyInit, Mac, digest::FixedOutput};
@@ -13,7 +13,7 @@ use sha2::Sha512;
 use zeroize::{Zeroize, Zeroizing};
 
 const INFO: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
-const BLOCK: usize = 64;
+const BLOCK_BYTES: usize = 64;
 
 /// The cipher of one stream: its AES key and base nonce.
 pub(super) struct ChunkCipher {
@@ -22,8 +22,7 @@ pub(super) struct ChunkCipher {
 }
 
 impl ChunkCipher {
-    /// `key 32 || base nonce 12 || commitment 32 = HKDF-Expand-SHA-512(input key, info || 00 || salt || context)`;
-    /// the context is given in parts. Returns the cipher and the commitment, which is public.
+    /// The cipher for these chunks and the commitment, which is public; the context is given in parts.
     ///
     /// Whoever opens compares the commitment before the first chunk.
     pub(super) fn derive(
@@ -31,25 +30,22 @@ impl ChunkCipher {
         salt: &[u8; SALT_BYTES],
         context: [&[u8]; 2],
     ) -> (Self, [u8; COMMITMENT_BYTES]) {
-        let [head, tail] = context;
-        let info = [INFO, salt, head, tail];
-        let (first, second) = expand(input_key, info);
-        let (key, rest) = split::<32, 32>(&first);
-        let (base_nonce, begin) = split::<12, 20>(rest);
-        let (end, _) = split::<12, 52>(&second);
-        let mut commitment = [0; COMMITMENT_BYTES];
-        for (to, from) in commitment.iter_mut().zip(begin.iter().chain(end)) {
-            *to = *from;
-        }
-        (Self { aead: Aead::new(key), base_nonce: Zeroizing::new(*base_nonce) }, commitment)
+        let (key, base_nonce, commitment) = derive(input_key, salt, context);
+        (Self { aead: Aead::new(&key), base_nonce }, *commitment)
     }
 
     /// Encrypts the plaintext of chunk `index` in place; the tag follows it in the stream.
     /// On an error the buffer is wiped.
-    pub(super) fn seal(&self, index: u64, place: ChunkPlace, chunk: &mut [u8]) -> Result<[u8; 16], StreamError> {
-        let sealed = check_index(index).and_then(|()| check_plaintext_length(place, chunk.len())).and_then(|()| {
-            self.aead.seal(&self.nonce(index), &[], chunk).map_err(|_| StreamError::Chunk { index })
-        });
+    pub(super) fn seal(
+        &self,
+        index: u64,
+        place: ChunkPlace,
+        chunk: &mut [u8],
+    ) -> Result<[u8; 16], StreamError> {
+        let sealed =
+            check_index(index).and_then(|()| check_plaintext_length(place, chunk.len())).and_then(|()| {
+                self.aead.seal(&self.nonce(index), &[], chunk).map_err(|_| StreamError::Chunk { index })
+            });
         sealed.inspect_err(|_| chunk.zeroize())
     }
 
@@ -94,20 +90,33 @@ fn check_index(index: u64) -> Result<(), StreamError> {
 }
 
 fn check_plaintext_length(place: ChunkPlace, length: usize) -> Result<(), StreamError> {
-    if ChunkPlace::of_plaintext(length) == Some(place) { Ok(()) } else { Err(StreamError::ChunkLength { length }) }
+    if ChunkPlace::of_plaintext(length) == Some(place) {
+        Ok(())
+    } else {
+        Err(StreamError::ChunkLength { length })
+    }
 }
 
-/// The first two blocks of HKDF-Expand (RFC 5869, section 2.3): `T1 = HMAC(k, info || 01)`,
-/// `T2 = HMAC(k, T1 || info || 02)`.
+type Secret<const N: usize> = Zeroizing<[u8; N]>;
+
+/// `key 32 || base nonce 12 || commitment 32 = HKDF-Expand-SHA-512(input key, info || 00 || salt || context)`.
 ///
-/// By hand because the standard starts from 32 bytes and the `hkdf` crate wants a full SHA-512 output.
-fn expand(key: &[u8; 32], info: [&[u8]; 4]) -> (Zeroizing<[u8; BLOCK]>, Zeroizing<[u8; BLOCK]>) {
-    let first = block(key, &[], info, 1);
-    let second = block(key, first.as_slice(), info, 2);
-    (first, second)
+/// Two blocks by hand, `T1 = HMAC(k, info || 01)` and `T2 = HMAC(k, T1 || info || 02)` (RFC 5869,
+/// section 2.3): the standard starts from 32 bytes and the `hkdf` crate wants a full SHA-512 output.
+pub(super) fn derive(
+    input_key: &[u8; 32],
+    salt: &[u8; SALT_BYTES],
+    context: [&[u8]; 2],
+) -> (Secret<32>, Secret<12>, Secret<COMMITMENT_BYTES>) {
+    let [head, tail] = context;
+    let info = [INFO, salt, head, tail];
+    let first = block(input_key, &[], info, 1);
+    let second = block(input_key, first.as_slice(), info, 2);
+    let mut output = first.iter().chain(second.iter());
+    (take(&mut output), take(&mut output), take(&mut output))
 }
 
-fn block(key: &[u8; 32], previous: &[u8], info: [&[u8]; 4], number: u8) -> Zeroizing<[u8; BLOCK]> {
+fn block(key: &[u8; 32], previous: &[u8], info: [&[u8]; 4], number: u8) -> Secret<BLOCK_BYTES> {
     let Ok(mut mac) = Hmac::<Sha512>::new_from_slice(key) else {
         unreachable!("HMAC takes keys of any length (RFC 2104, section 2)")
     };
@@ -116,7 +125,15 @@ fn block(key: &[u8; 32], previous: &[u8], info: [&[u8]; 4], number: u8) -> Zeroi
         mac.update(part);
     }
     mac.update(&[number]);
-    let mut out = Zeroizing::new([0; BLOCK]);
+    let mut out = Zeroizing::new([0; BLOCK_BYTES]);
     mac.finalize_into((&mut *out).into());
+    out
+}
+
+fn take<'o, const N: usize>(output: &mut impl Iterator<Item = &'o u8>) -> Secret<N> {
+    let mut out = Zeroizing::new([0; N]);
+    for (to, from) in out.iter_mut().zip(output) {
+        *to = *from;
+    }
     out
 }

@@ -57,7 +57,11 @@ impl Opener {
         context: Context<'_>,
     ) -> Result<Self, StreamError> {
         let (cipher, commitment) = ChunkCipher::derive(data_key, header.salt, [MAGIC, context.as_bytes()]);
-        if commitment.ct_eq(header.commitment).into() { Ok(Self(cipher)) } else { Err(StreamError::Commitment) }
+        if commitment.ct_eq(header.commitment).into() {
+            Ok(Self(cipher))
+        } else {
+            Err(StreamError::Commitment)
+        }
     }
 
     /// Opens chunk `index` in place: `chunk` is ciphertext and tag; returns the plaintext in it.

@@ -6,6 +6,7 @@
 //! must never be dropped without `finish`: the stream would be cut off, or a cut-off stream accepted.
 
 use super::{CHUNK_PLAINTEXT_BYTES, CHUNK_SEALED_BYTES, ChunkPlace, Opener, Sealer, StreamError, TAG_BYTES};
+use zeroize::Zeroize;
 
 /// Seals a stream from beginning to end.
 #[must_use = "a stream without `finish` is cut off and will not open"]
@@ -41,22 +42,25 @@ impl StreamSealer {
 pub struct StreamOpener {
     opener: Opener,
     next: u64,
+    failed: Option<StreamError>,
 }
 
 impl StreamOpener {
     /// Begins at chunk 0.
     pub const fn new(opener: Opener) -> Self {
-        Self { opener, next: 0 }
+        Self { opener, next: 0, failed: None }
     }
 
-    /// Opens the next full chunk in place and returns its plaintext; errors as [`Opener::open_chunk`].
+    /// Opens the next full chunk in place and returns its plaintext; errors as [`Opener::open_chunk`],
+    /// and after the first one every call is refused with it.
     ///
     /// What it returns is an authenticated prefix: a cut further on shows only in
     /// [`StreamOpener::finish`].
     pub fn open<'c>(&mut self, chunk: &'c mut [u8; CHUNK_SEALED_BYTES]) -> Result<&'c mut [u8], StreamError> {
-        let plaintext = self.opener.open_chunk(self.next, ChunkPlace::Middle, chunk)?;
+        let opened = self.next(ChunkPlace::Middle, chunk);
+        self.failed = opened.as_ref().err().copied();
         self.next += 1;
-        Ok(plaintext)
+        opened
     }
 
     /// Opens what is left at the end of the input, 16 to 16399 bytes, and with it the stream is whole.
@@ -64,6 +68,14 @@ impl StreamOpener {
     /// [`StreamError::Truncated`] if less is left, also nothing: the stream ended on a full chunk.
     #[must_use = "only the result tells a whole stream from one that was cut off"]
     pub fn finish(self, rest: &mut [u8]) -> Result<&mut [u8], StreamError> {
-        self.opener.open_chunk(self.next, ChunkPlace::Last, rest)
+        self.next(ChunkPlace::Last, rest)
+    }
+
+    fn next<'c>(&self, place: ChunkPlace, chunk: &'c mut [u8]) -> Result<&'c mut [u8], StreamError> {
+        if let Some(error) = self.failed {
+            chunk.zeroize();
+            return Err(error);
+        }
+        self.opener.open_chunk(self.next, place, chunk)
     }
 }
