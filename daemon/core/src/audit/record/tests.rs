@@ -1,0 +1,107 @@
+use alloc::{string::String, vec};
+
+use super::*;
+
+fn operation(user_agent: Option<&'static str>) -> Record<'static> {
+    Record {
+        segment: 1,
+        seq: 12,
+        unix_micros: 1_795_302_600_123_456,
+        event: Event::Operation { name: "encrypt", details: Details::default() },
+        provider: Some("default"),
+        peer: Some(Peer { uid: 1000, gid: 1000, pid: 4242 }),
+        user_agent,
+        error_message: None,
+    }
+}
+
+fn line(record: &Record<'_>) -> String {
+    let mut group = Vec::new();
+    record.push_to_group(&mut group);
+    group.push(b'}');
+    String::from_utf8(group).unwrap()
+}
+
+#[test]
+fn writes_the_documented_line() {
+    let context = [("table", [0xab; 16])];
+    let id = [0xff; 32];
+    let details = Details {
+        key_id: Some(&id),
+        version: Some(1),
+        bytes: Some(6),
+        context: &context,
+        ..Details::default()
+    };
+    let record =
+        Record { event: Event::Operation { name: "encrypt", details }, ..operation(Some("keyagent/0.1.0")) };
+    assert_eq!(
+        line(&record),
+        concat!(
+            r#"{"seq":12,"id":"1-12","timestamp":"2026-11-21T23:10:00.123456Z","event_type":"encrypt","#,
+            r#""provider":"default","user_id":"1000","ip_address":null,"user_agent":"keyagent/0.1.0","#,
+            r#""success":true,"error_message":null,"metadata":{"uid":1000,"gid":1000,"pid":4242,"#,
+            r#""key_id":"____________","version":1,"bytes":6,"#,
+            r#""context":{"table":"abababababababababababababababab"}}}"#,
+        )
+    );
+}
+
+#[test]
+fn every_event_has_its_members_and_is_valid_json() {
+    let (salt, mac, id) = ([1; 16], [2; 32], [3; 16]);
+    let segment = Event::Segment { salt: &salt, host: "a\"b", epoch: 2, previous_mac: &mac, keyring_id: &id };
+    let cases = [
+        (segment, vec!["segment", "salt", "host", "epoch", "previous_mac", "keyring_id"]),
+        (Event::KeyringIntent { generation: 4, digest: &mac }, vec!["generation", "digest"]),
+        (Event::KeyringCommit { generation: 4, digest: &mac }, vec!["generation", "digest"]),
+        (Event::PeerRefused { uid: 7, count: 3 }, vec!["uid", "count"]),
+        (Event::DaemonStart { reason: Some("boot") }, vec!["reason"]),
+        (Event::DaemonStop { reason: None }, vec![]),
+        (Event::Lock { reason: None }, vec![]),
+        (Event::Unlock { reason: Some("file") }, vec!["reason"]),
+        (Event::Reload { reason: Some("SIGHUP") }, vec!["reason"]),
+    ];
+    for (event, members) in cases {
+        let record = Record { event, peer: None, provider: None, ..operation(None) };
+        let value: serde_json::Value = serde_json::from_str(&line(&record)).unwrap();
+        assert_eq!(value["event_type"], event.name());
+        assert_eq!(value["user_id"], serde_json::Value::Null);
+        let metadata = value["metadata"].as_object().unwrap();
+        assert_eq!(metadata.len(), members.len(), "{metadata:?}");
+        assert!(members.iter().all(|name| metadata.contains_key(*name)), "{metadata:?}");
+    }
+}
+
+#[test]
+fn hostile_text_stays_in_its_member() {
+    let hostile = "x\",\"mac\":\"00\"}\n{\"seq\":13}\u{1b}[2J\0\u{202e}\u{2028}\u{9b}";
+    let record = Record { error_message: Some(hostile), ..operation(Some(hostile)) };
+    let written = line(&record);
+    assert!(written.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{written}");
+    let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(value["user_agent"], hostile);
+    assert_eq!(value["error_message"], hostile);
+    assert_eq!(value["success"], false);
+    assert_eq!(value.as_object().unwrap().len(), 11);
+    assert!(!written.contains(",\"mac\":"));
+}
+
+#[test]
+fn long_text_is_cut() {
+    let long: &'static str = String::from_utf8(vec![b'a'; 65_536]).unwrap().leak();
+    let value: serde_json::Value = serde_json::from_str(&line(&operation(Some(long)))).unwrap();
+    assert_eq!(value["user_agent"].as_str().unwrap().len(), TEXT_CAP);
+}
+
+#[test]
+fn a_group_closes_every_line_but_the_last() {
+    let mut group = Vec::new();
+    operation(None).push_to_group(&mut group);
+    operation(None).push_to_group(&mut group);
+    let text = String::from_utf8(group).unwrap();
+    let (first, last) = text.split_once('\n').unwrap();
+    serde_json::from_str::<serde_json::Value>(first).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(last).is_err());
+    serde_json::from_str::<serde_json::Value>(&(String::from(last) + "}")).unwrap();
+}

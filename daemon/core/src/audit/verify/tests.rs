@@ -1,0 +1,202 @@
+use alloc::{string::ToString, vec::Vec};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    arena::HeapArena,
+    audit::{
+        chain::Chain,
+        record::{Details, Event, Record},
+    },
+};
+
+const ID: [u8; 16] = [9; 16];
+const DIGEST: [u8; 32] = [0xd1; 32];
+/// Lines of each group; the first line of the first and of the fourth begins a segment.
+const GROUPS: [usize; 6] = [1, 3, 1, 2, 1, 2];
+
+fn root() -> AuditRoot<HeapArena> {
+    AuditRoot::derive(&HeapArena, &[1; 32]).unwrap()
+}
+
+/// Two segments, six groups, ten lines.
+fn log() -> (Vec<u8>, Pin) {
+    let (mut log, mut seq, mut segment, mut mac) = (Vec::new(), 0, 0, NO_PREVIOUS_MAC);
+    let mut chain: Option<Chain<HeapArena>> = None;
+    for (group, lines) in GROUPS.into_iter().enumerate() {
+        let mut bytes = Vec::new();
+        for line in 0..lines {
+            let salt = [0x50; 16];
+            seq += 1;
+            let event = match (group, line) {
+                (0 | 3, 0) => {
+                    segment += 1;
+                    chain = Some(Chain::begin(&HeapArena, &root(), &ID, segment, &salt, mac).unwrap());
+                    Event::Segment { salt: &salt, host: "h", epoch: 1, previous_mac: &mac, keyring_id: &ID }
+                }
+                (2, 0) => Event::KeyringIntent { generation: 4, digest: &DIGEST },
+                (3, 1) => Event::KeyringCommit { generation: 4, digest: &DIGEST },
+                (4, 0) => Event::KeyringIntent { generation: 5, digest: &[7; 32] },
+                _ => Event::Operation { name: "encrypt", details: Details::default() },
+            };
+            let record = Record {
+                segment,
+                seq,
+                unix_micros: 1_795_302_600_123_456,
+                event,
+                provider: Some("default"),
+                peer: None,
+                user_agent: Some("a \"quoted\" agent"),
+                error_message: None,
+            };
+            record.push_to_group(&mut bytes);
+        }
+        let chain = chain.as_mut().unwrap();
+        let sealed = chain.seal_group(&mut bytes);
+        chain.advance(sealed);
+        mac = chain.last_mac();
+        log.extend_from_slice(&bytes);
+    }
+    (log, Pin { segment, seq, mac, generation: 5, head_digest: [7; 32] })
+}
+
+fn check(log: &[u8], pin: Option<&Pin>) -> Result<Verified, AuditError> {
+    verify(log, Start::NewLog, &root(), &ID, pin)
+}
+
+fn lines(log: &[u8]) -> Vec<&[u8]> {
+    log.split_inclusive(|&byte| byte == b'\n').collect()
+}
+
+#[test]
+fn a_log_in_order_verifies() {
+    let (log, pin) = log();
+    let verified = check(&log, Some(&pin)).unwrap();
+    let tail = Tail { segment: 2, seq: 10, mac: pin.mac };
+    assert_eq!(verified.tail, Some(tail));
+    assert_eq!((verified.groups, verified.lines, verified.unfinished_bytes), (6, 10, 0));
+    let mark = |seq, generation, digest| Some(KeyringMark { seq, generation, digest });
+    assert_eq!(verified.last_intent, mark(8, 5, [7; 32]));
+    assert_eq!(verified.last_commit, mark(7, 4, DIGEST));
+    assert!(verified.accepts_keyring(4, &DIGEST));
+    assert!(verified.accepts_keyring(5, &[7; 32]));
+    assert!(!verified.accepts_keyring(5, &DIGEST));
+    assert!(!verified.accepts_keyring(3, &DIGEST));
+}
+
+#[test]
+fn every_changed_bit_is_noticed() {
+    let (mut log, pin) = log();
+    for bit in 0..log.len() * 8 {
+        log[bit / 8] ^= 1 << (bit % 8);
+        assert!(check(&log, Some(&pin)).is_err(), "bit {bit}");
+        log[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+#[test]
+fn every_removed_doubled_or_swapped_line_is_noticed() {
+    let (log, pin) = log();
+    let lines = lines(&log);
+    for place in 0..lines.len() {
+        let mut removed = lines.clone();
+        removed.remove(place);
+        assert!(check(&removed.concat(), Some(&pin)).is_err(), "removed {place}");
+        let mut doubled = lines.clone();
+        doubled.insert(place, lines[place]);
+        assert!(check(&doubled.concat(), Some(&pin)).is_err(), "doubled {place}");
+        if place > 0 {
+            let mut swapped = lines.clone();
+            swapped.swap(place - 1, place);
+            assert!(check(&swapped.concat(), Some(&pin)).is_err(), "swapped {place}");
+        }
+    }
+}
+
+#[test]
+fn every_cut_is_noticed_by_the_pin_and_told_apart_from_tampering_without() {
+    let (log, pin) = log();
+    let mut group_ends = Vec::from([0]);
+    let mut rest = &log[..];
+    while let Some((_, after)) = split_group(rest) {
+        rest = after;
+        group_ends.push(log.len() - rest.len());
+    }
+    assert_eq!(group_ends.len(), GROUPS.len() + 1);
+    for length in 0..log.len() {
+        let error = check(&log[..length], Some(&pin)).unwrap_err();
+        assert_eq!(error.why, Why::ShorterThanPin { pinned: 10 });
+        let kept = group_ends.iter().rfind(|&&end| end <= length).unwrap();
+        let verified = check(&log[..length], None).unwrap();
+        assert_eq!(verified.unfinished_bytes, length - kept);
+        assert_eq!(check(&log[..*kept], None).unwrap(), Verified { unfinished_bytes: 0, ..verified });
+    }
+}
+
+#[test]
+fn every_cut_out_of_the_middle_is_noticed() {
+    let (log, pin) = log();
+    let lines = lines(&log);
+    for from in 0..lines.len() {
+        for to in from + 1..=lines.len() {
+            let cut = [lines[..from].concat(), lines[to..].concat()].concat();
+            assert!(check(&cut, Some(&pin)).is_err(), "lines {from}..{to}");
+        }
+    }
+}
+
+#[test]
+fn the_first_bad_line_is_named() {
+    let (log, pin) = log();
+    let lines = lines(&log);
+    let error = |lines: &[&[u8]]| check(&lines.concat(), Some(&pin)).unwrap_err();
+    let gap = [&lines[..2], &lines[3..]].concat();
+    assert_eq!(error(&gap), AuditError { line: 3, why: Why::Sequence { expected: 3, found: 4 } });
+    assert_eq!(error(&gap).to_string(), "audit log, line 3: has number 4 where 3 belongs");
+    let edited = lines[2].to_vec();
+    let edited = core::str::from_utf8(&edited).unwrap().replace("encrypt", "decrypt");
+    let mut bad = lines.clone();
+    bad[2] = edited.as_bytes();
+    assert_eq!(error(&bad), AuditError { line: 2, why: Why::Mac { through: 4 } });
+    bad[2] = b"rubbish\n";
+    assert_eq!(error(&bad), AuditError { line: 3, why: Why::Malformed });
+    assert_eq!(error(&lines[1..]), AuditError { line: 1, why: Why::NoSegment });
+    let without_first_segment = [&lines[5..]].concat();
+    let why = Why::SegmentNumber { expected: 1, found: 2 };
+    assert_eq!(error(&without_first_segment), AuditError { line: 1, why });
+}
+
+#[test]
+fn a_log_may_begin_at_a_later_segment_when_that_is_allowed() {
+    let (log, pin) = log();
+    let later = lines(&log)[5..].concat();
+    let verified = verify(&later, Start::AnySegment, &root(), &ID, Some(&pin)).unwrap();
+    assert_eq!(verified.tail, Some(Tail { segment: 2, seq: 10, mac: pin.mac }));
+    assert_eq!(verify(b"", Start::AnySegment, &root(), &ID, None).unwrap().tail, None);
+    assert!(verify(&log[1..], Start::AnySegment, &root(), &ID, None).is_err());
+}
+
+#[test]
+fn another_keyring_or_pin_does_not_fit() {
+    let (log, pin) = log();
+    assert!(verify(&log, Start::NewLog, &root(), &[8; 16], None).is_err());
+    let other = AuditRoot::derive(&HeapArena, &[2; 32]).unwrap();
+    let error = verify(&log, Start::NewLog, &other, &ID, None).unwrap_err();
+    assert_eq!(error, AuditError { line: 1, why: Why::Mac { through: 1 } });
+    for bad in
+        [Pin { mac: [0; 32], ..pin }, Pin { seq: 9, ..pin }, Pin { seq: 2, ..pin }, Pin { segment: 1, ..pin }]
+    {
+        let error = check(&log, Some(&bad)).unwrap_err();
+        assert_eq!(error.why, Why::DoesNotMeetPin { pinned: bad.seq });
+    }
+    let beyond = Pin { seq: 11, ..pin };
+    assert_eq!(check(&log, Some(&beyond)).unwrap_err().why, Why::ShorterThanPin { pinned: 11 });
+}
+
+proptest! {
+    #[test]
+    fn never_panics_on_arbitrary_bytes(bytes: Vec<u8>) {
+        let _ = check(&bytes, None);
+    }
+}
