@@ -286,6 +286,24 @@ impl<A: Arena> Keyring<A> {
     }
 }
 
+/// What anybody can read of a keyring without its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Examined {
+    /// Random id of the keyring.
+    pub keyring_id: [u8; 16],
+    /// Its generation.
+    pub generation: u64,
+    /// SHA-256 of its header, slots and head. The head binds every record, but that is not checked here.
+    pub head_digest: [u8; 32],
+}
+
+/// Reads the public part of a keyring: for comparing a file with a keyring that is open.
+pub fn examine(bytes: &[u8]) -> Result<Examined, KeyringError> {
+    let file = File::parse(bytes)?;
+    let head_digest = Sha256::digest(file.before_records).into();
+    Ok(Examined { keyring_id: file.header.keyring_id, generation: file.header.generation, head_digest })
+}
+
 fn open_root(
     file: &File<'_>,
     master: &[u8; 32],

@@ -5,3 +5,16 @@
 extern crate alloc;
 
 pub mod arena;
+pub mod audit;
+pub mod reply;
+pub mod ops;
+pub mod engine;
+pub mod caller;
+pub mod authorize;
+pub mod cipher;
+pub mod entropy;
+pub mod keyring;
+mod layout;
+pub mod pin;
+#[cfg(test)]
+mod test_vectors;

@@ -1,0 +1,205 @@
+//! The unlocked engine: decode, resolve the key, authorise, do it.
+//!
+//! Decides without I/O and holds no lock. The locked engine has none of this: it is another type in
+//! the daemon, so that no `Option` of a key exists anywhere.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use keyagent_common::{
+    codec,
+    context::Context,
+    envelope::Envelope,
+    name::KeyName,
+    op::{DataKey, DataKeyOpen, Decrypt, Encrypt, ErrorReply, OperationCode},
+};
+
+use crate::{
+    arena::Arena,
+    authorize::Policy,
+    caller::Caller,
+    cipher::MessageCipher,
+    keyring::{Class, Key, Keyring, KeyringError, State, Version},
+    ops::{DataOperation, OperationError, Target, Work},
+    reply::ReplyBuffer,
+};
+
+/// A keyring with the expanded state of every usable version.
+pub struct Engine<A: Arena> {
+    keyring: Keyring<A>,
+    ciphers: BTreeMap<[u8; 32], MessageCipher<A>>,
+    policy: Policy,
+}
+
+/// A request on data, as it came out of its frame.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    /// Which operation.
+    pub operation: OperationCode,
+    /// Chosen by the client.
+    pub id: u32,
+    /// The body.
+    pub body: &'r [u8],
+}
+
+/// What the audit log has to say about a request that was answered.
+#[derive(Debug, Clone)]
+pub struct Facts<'r> {
+    /// Which operation.
+    pub operation: OperationCode,
+    /// To answer again, should the log refuse.
+    pub request_id: u32,
+    /// The key's name, if one was found.
+    pub key: Option<&'r str>,
+    /// Id and number of the version, if one was found.
+    pub version: Option<(&'r [u8; 32], u32)>,
+    /// Bytes of payload in the request.
+    pub bytes: u64,
+    /// Context names with the keyed hashes of their values; empty if no key was found.
+    pub context: Vec<(&'r str, [u8; 16])>,
+    /// Why it failed, if it did.
+    pub failure: Option<OperationError>,
+}
+
+impl<A: Arena> Engine<A> {
+    /// Expands every usable version of a keyring into the arena.
+    pub fn new(arena: &A, keyring: Keyring<A>, policy: Policy) -> Result<Self, KeyringError> {
+        let mut ciphers = BTreeMap::new();
+        for version in keyring.keys().iter().filter(|key| key.class == Class::Message).flat_map(|key| &key.versions) {
+            if let (State::Primary | State::Grace, Some(id)) = (version.state, version.key_id()) {
+                ciphers.insert(*id, keyring.load_cipher(arena, version)?);
+            }
+        }
+        Ok(Self { keyring, ciphers, policy })
+    }
+
+    /// The keyring behind the engine.
+    pub fn keyring(&self) -> &Keyring<A> {
+        &self.keyring
+    }
+
+    /// Answers one request: exactly one reply frame is written, and exactly one record's facts returned.
+    ///
+    /// Operations that are not on data are not for this engine: `None`, and nothing is written.
+    pub fn handle<'r>(
+        &'r self,
+        caller: &Caller<'_>,
+        request: Request<'r>,
+        work: &mut Work<'_>,
+        replies: &mut ReplyBuffer<'_>,
+    ) -> Option<Facts<'r>> {
+        match request.operation {
+            OperationCode::Encrypt => Some(self.answer::<Encrypt>(caller, request, work, replies)),
+            OperationCode::Decrypt => Some(self.answer::<Decrypt>(caller, request, work, replies)),
+            OperationCode::DataKey => Some(self.answer::<DataKey>(caller, request, work, replies)),
+            OperationCode::DataKeyOpen => Some(self.answer::<DataKeyOpen>(caller, request, work, replies)),
+            OperationCode::Hello
+            | OperationCode::Status
+            | OperationCode::Health
+            | OperationCode::Stop
+            | OperationCode::Lock
+            | OperationCode::Unlock
+            | OperationCode::Reload => None,
+        }
+    }
+
+    fn answer<'r, O: DataOperation>(
+        &'r self,
+        caller: &Caller<'_>,
+        request: Request<'r>,
+        work: &mut Work<'_>,
+        replies: &mut ReplyBuffer<'_>,
+    ) -> Facts<'r> {
+        let mut facts = Facts {
+            operation: request.operation,
+            request_id: request.id,
+            key: None,
+            version: None,
+            bytes: 0,
+            context: Vec::new(),
+            failure: None,
+        };
+        let start = replies.len();
+        if let Err(failure) = self.run::<O>(caller, request, work, replies, &mut facts) {
+            replies.truncate(start);
+            facts.failure = Some(failure);
+            // The buffer was chosen to have room for an error; if even that fails, the client sees the
+            // connection end, and the record says why.
+            let _ = replies.error(request.id, failure.code(), &error_reply(failure));
+        }
+        facts
+    }
+
+    /// In the order of docs/FORMATS.md, section 1: length, kind, look-up, authorisation, open.
+    fn run<'r, O: DataOperation>(
+        &'r self,
+        caller: &Caller<'_>,
+        request: Request<'r>,
+        work: &mut Work<'_>,
+        replies: &mut ReplyBuffer<'_>,
+        facts: &mut Facts<'r>,
+    ) -> Result<(), OperationError> {
+        let decoded: O::Request<'r> = codec::decode(request.body).map_err(|_| OperationError::Malformed)?;
+        facts.bytes = O::payload_bytes(&decoded) as u64;
+        let (key, version) = self.resolve::<O>(O::target(&decoded), facts)?;
+        let key_id = version.key_id().ok_or(OperationError::UnknownKeyId)?;
+        let cipher = self.ciphers.get(key_id).ok_or(OperationError::UnknownKeyId)?;
+        let authorized = self.policy.authorize::<A, O>(caller, key, version, key_id, cipher)?;
+        let context = Context::parse(O::context(&decoded)).map_err(|_| OperationError::InvalidContext)?;
+        facts.context.extend(context.pairs().map(|(name, value)| {
+            (name, self.keyring.context_value_hash(&key.uid, name, value))
+        }));
+        O::run(&authorized, &decoded, context, request.id, work, replies)
+    }
+
+    fn resolve<'r, O: DataOperation>(
+        &'r self,
+        target: Target<'r>,
+        facts: &mut Facts<'r>,
+    ) -> Result<(&'r Key, &'r Version), OperationError> {
+        let (key, version) = match target {
+            Target::Primary(name) => {
+                let name = KeyName::parse(name).map_err(|_| OperationError::InvalidName)?;
+                facts.key = Some(name.as_str());
+                let key = self.keyring.find(name.as_str()).ok_or(OperationError::UnknownKey)?;
+                (key, key.primary().ok_or(OperationError::UnknownKey)?)
+            }
+            Target::Sealed(sealed) => {
+                let envelope = Envelope::parse(sealed).map_err(|_| OperationError::DoesNotOpen)?;
+                if !O::opens(envelope.kind) {
+                    return Err(OperationError::DoesNotOpen);
+                }
+                self.keyring.version_by_id(envelope.key_id).ok_or(OperationError::UnknownKeyId)?
+            }
+        };
+        facts.key = Some(&key.name);
+        facts.version = version.key_id().map(|id| (id, version.number));
+        Ok((key, version))
+    }
+}
+
+/// The body of an error reply.
+pub fn error_reply(failure: OperationError) -> ErrorReply<'static> {
+    ErrorReply { what: failure.what(), why: failure.why(), fix: failure.fix() }
+}
+
+/// What answers while no key is in memory: every operation on data is refused, and recorded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LockedEngine;
+
+impl LockedEngine {
+    /// Refuses one request with "locked".
+    pub fn handle<'r>(&self, request: Request<'r>, replies: &mut ReplyBuffer<'_>) -> Facts<'r> {
+        let failure = OperationError::Locked;
+        // As in the unlocked engine: without room for the error the connection ends, recorded.
+        let _ = replies.error(request.id, failure.code(), &error_reply(failure));
+        Facts {
+            operation: request.operation,
+            request_id: request.id,
+            key: None,
+            version: None,
+            bytes: 0,
+            context: Vec::new(),
+            failure: Some(failure),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `data_key_open`: opens a kind-02 or kind-03 envelope.
+
+use keyagent_common::{
+    context::Context,
+    envelope::{DATA_KEY_BYTES, Kind},
+    op::{DataKeyOpen, DataKeyOpenRequest, DecryptReplyHead},
+};
+
+use super::{DataOperation, OperationError, Target, Work, sealing};
+use crate::{arena::Arena, authorize::Authorized, reply::ReplyBuffer};
+
+impl DataOperation for DataKeyOpen {
+    fn target<'a>(request: &Self::Request<'a>) -> Target<'a> {
+        Target::Sealed(request.envelope)
+    }
+
+    fn context<'a>(request: &Self::Request<'a>) -> &'a [u8] {
+        request.context
+    }
+
+    fn payload_bytes(request: &DataKeyOpenRequest<'_>) -> usize {
+        request.envelope.len()
+    }
+
+    fn opens(kind: Kind) -> bool {
+        matches!(kind, Kind::StreamKey | Kind::DataKey)
+    }
+
+    fn run<A: Arena>(
+        authorized: &Authorized<'_, A, Self>,
+        request: &DataKeyOpenRequest<'_>,
+        context: Context<'_>,
+        request_id: u32,
+        work: &mut Work<'_>,
+        replies: &mut ReplyBuffer<'_>,
+    ) -> Result<(), OperationError> {
+        if request.envelope.len() != DATA_KEY_BYTES {
+            return Err(OperationError::DoesNotOpen);
+        }
+        let plaintext_bytes = sealing::plaintext_bytes(request.envelope)?;
+        let head = DecryptReplyHead {
+            version: authorized.version(),
+            current: authorized.is_primary(),
+            plaintext_bytes: plaintext_bytes as u64,
+        };
+        let place = replies.payload(request_id, &head, plaintext_bytes).map_err(|_| OperationError::Internal)?;
+        sealing::open(authorized, request.envelope, context, work, place)
+    }
+}

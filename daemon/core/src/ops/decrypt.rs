@@ -1,0 +1,46 @@
+//! `decrypt`: opens a kind-01 envelope under the version that sealed it.
+
+use keyagent_common::{
+    context::Context,
+    envelope::Kind,
+    op::{Decrypt, DecryptReplyHead, DecryptRequest},
+};
+
+use super::{DataOperation, OperationError, Target, Work, sealing};
+use crate::{arena::Arena, authorize::Authorized, reply::ReplyBuffer};
+
+impl DataOperation for Decrypt {
+    fn target<'a>(request: &Self::Request<'a>) -> Target<'a> {
+        Target::Sealed(request.envelope)
+    }
+
+    fn context<'a>(request: &Self::Request<'a>) -> &'a [u8] {
+        request.context
+    }
+
+    fn payload_bytes(request: &DecryptRequest<'_>) -> usize {
+        request.envelope.len()
+    }
+
+    fn opens(kind: Kind) -> bool {
+        kind == Kind::Message
+    }
+
+    fn run<A: Arena>(
+        authorized: &Authorized<'_, A, Self>,
+        request: &DecryptRequest<'_>,
+        context: Context<'_>,
+        request_id: u32,
+        work: &mut Work<'_>,
+        replies: &mut ReplyBuffer<'_>,
+    ) -> Result<(), OperationError> {
+        let plaintext_bytes = sealing::plaintext_bytes(request.envelope)?;
+        let head = DecryptReplyHead {
+            version: authorized.version(),
+            current: authorized.is_primary(),
+            plaintext_bytes: plaintext_bytes as u64,
+        };
+        let place = replies.payload(request_id, &head, plaintext_bytes).map_err(|_| OperationError::Internal)?;
+        sealing::open(authorized, request.envelope, context, work, place)
+    }
+}

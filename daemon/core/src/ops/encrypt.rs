@@ -1,0 +1,48 @@
+//! `encrypt`: seals a message under the primary version of a key.
+
+use keyagent_common::{
+    context::Context,
+    envelope::{HEADER_BYTES, Kind, OVERHEAD_BYTES},
+    frame::MAX_MESSAGE_BYTES,
+    op::{Encrypt, EncryptReplyHead, EncryptRequest},
+};
+
+use super::{DataOperation, OperationError, Target, Work, sealing};
+use crate::{arena::Arena, authorize::Authorized, reply::ReplyBuffer};
+
+impl DataOperation for Encrypt {
+    fn target<'a>(request: &Self::Request<'a>) -> Target<'a> {
+        Target::Primary(request.key)
+    }
+
+    fn context<'a>(request: &Self::Request<'a>) -> &'a [u8] {
+        request.context
+    }
+
+    fn payload_bytes(request: &EncryptRequest<'_>) -> usize {
+        request.plaintext.len()
+    }
+
+    fn opens(_: Kind) -> bool {
+        false
+    }
+
+    fn run<A: Arena>(
+        authorized: &Authorized<'_, A, Self>,
+        request: &EncryptRequest<'_>,
+        context: Context<'_>,
+        request_id: u32,
+        work: &mut Work<'_>,
+        replies: &mut ReplyBuffer<'_>,
+    ) -> Result<(), OperationError> {
+        if request.plaintext.len() > MAX_MESSAGE_BYTES {
+            return Err(OperationError::TooLarge);
+        }
+        let sealed_bytes = request.plaintext.len() + OVERHEAD_BYTES;
+        let head = EncryptReplyHead { version: authorized.version(), envelope_bytes: sealed_bytes as u64 };
+        let place = replies.payload(request_id, &head, sealed_bytes).map_err(|_| OperationError::Internal)?;
+        let text = place.get_mut(HEADER_BYTES..HEADER_BYTES + request.plaintext.len());
+        text.ok_or(OperationError::Internal)?.copy_from_slice(request.plaintext);
+        sealing::seal(authorized, Kind::Message, context, work, place)
+    }
+}
