@@ -99,7 +99,7 @@ fn a_forked_child_finds_nothing() {
         match region.backing() {
             // The pages do not exist in the child.
             Backing::MemfdSecret => {
-                assert!(matches!(outcome, WaitStatus::Signaled(_, Signal::SIGSEGV, _)), "{outcome:?}")
+                assert!(matches!(outcome, WaitStatus::Signaled(_, Signal::SIGSEGV, _)), "{outcome:?}");
             }
             _ => assert!(matches!(outcome, WaitStatus::Exited(_, 0)), "{outcome:?}"),
         }
