@@ -45,10 +45,25 @@ pub struct LockedThread {
 }
 
 struct Running {
-    id: libc::pthread_t,
+    id: ThreadId,
     stack: Region,
     start: Arc<Start>,
 }
+
+/// A number with glibc, a pointer with musl.
+struct ThreadId(libc::pthread_t);
+
+// SAFETY: POSIX lets any thread of the process join by this value.
+unsafe impl Send for ThreadId {}
+// SAFETY: through a shared reference nothing can be done with it.
+unsafe impl Sync for ThreadId {}
+
+/// What stands in a `pthread_t` before `pthread_create` writes it.
+#[cfg(target_env = "musl")]
+const NO_THREAD: libc::pthread_t = ptr::null_mut();
+/// What stands in a `pthread_t` before `pthread_create` writes it.
+#[cfg(not(target_env = "musl"))]
+const NO_THREAD: libc::pthread_t = 0;
 
 /// What the new thread needs; shared, so that it lives until the thread has ended.
 struct Start {
@@ -98,7 +113,7 @@ impl LockedThread {
     fn finish(&mut self) -> Result<(), ThreadError> {
         let Some(running) = self.running.take() else { return Ok(()) };
         // SAFETY: the id comes from pthread_create, and `take` makes this the only join.
-        let result = unsafe { libc::pthread_join(running.id, ptr::null_mut()) };
+        let result = unsafe { libc::pthread_join(running.id.0, ptr::null_mut()) };
         check("pthread_join", result).inspect_err(|_| {
             // The thread may still run (it tried to join itself): its stack must stay for ever.
             mem::forget(running.stack);
@@ -119,7 +134,7 @@ impl fmt::Debug for LockedThread {
     }
 }
 
-fn create(stack: &Region, start: &Arc<Start>) -> Result<libc::pthread_t, ThreadError> {
+fn create(stack: &Region, start: &Arc<Start>) -> Result<ThreadId, ThreadError> {
     let mut place = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let attributes = place.as_mut_ptr();
     // SAFETY: `attributes` points to writable room for one pthread_attr_t.
@@ -127,11 +142,11 @@ fn create(stack: &Region, start: &Arc<Start>) -> Result<libc::pthread_t, ThreadE
     // SAFETY: initialised above; the stack is mapped and writable, and outlives the thread (see `finish`).
     let set = unsafe { libc::pthread_attr_setstack(attributes, stack.start().cast(), stack.len()) };
     let outcome = check("pthread_attr_setstack", set).and_then(|()| {
-        let mut id: libc::pthread_t = 0;
+        let mut id = NO_THREAD;
         let argument = Arc::as_ptr(start).cast_mut().cast::<c_void>();
         // SAFETY: the attributes are valid; the argument is a `Start` that `Running` keeps until the thread has ended.
         check("pthread_create", unsafe { libc::pthread_create(&raw mut id, attributes, run, argument) })?;
-        Ok(id)
+        Ok(ThreadId(id))
     });
     // SAFETY: initialised above and not used again.
     let destroyed = unsafe { libc::pthread_attr_destroy(attributes) };
