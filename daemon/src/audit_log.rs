@@ -1,0 +1,271 @@
+//! The audit log on disk: one group of lines per burst, written before the answer leaves.
+//!
+//! Must never let a request pass that it could not record: a failed write is undone and reported, and
+//! the chain moves on only once its bytes are in the file.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use keyagent_core::audit::{
+    chain::Chain,
+    record::{Event, Peer, Record},
+};
+use keyagent_sys::memory::LockedArena;
+use nix::fcntl::OFlag;
+use tokio::sync::Notify;
+
+use crate::clock;
+
+/// The log could not be written; the request that caused the line must be refused.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} the audit log {}: {error}", path.display())]
+pub(crate) struct AuditUnwritable {
+    action: &'static str,
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// The open log and its chain.
+pub(crate) struct AuditLog {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+    /// Told when something was written after a quiet time, so that the pin follows.
+    pub(crate) activity: Notify,
+}
+
+struct Inner {
+    file: File,
+    chain: Chain<LockedArena>,
+    segment: u64,
+    last_seq: u64,
+    /// Bytes of the log that belong to complete groups.
+    length: u64,
+    group: Vec<u8>,
+    /// Lines were written since the last pin.
+    unpinned: bool,
+    /// A failed write could not be undone: nothing may be appended any more.
+    spoiled: bool,
+}
+
+/// Where the log ended when the daemon started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tail {
+    /// Number of the segment to begin.
+    pub(crate) segment: u64,
+    /// Number of the last line.
+    pub(crate) last_seq: u64,
+    /// Bytes of complete groups.
+    pub(crate) length: u64,
+}
+
+/// Where the log stands now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// Number of the segment.
+    pub(crate) segment: u64,
+    /// Number of the last line.
+    pub(crate) seq: u64,
+    /// Mac of the last group.
+    pub(crate) mac: [u8; 32],
+}
+
+/// One line to write; its numbers and time are added here.
+pub(crate) struct Line<'a> {
+    /// What happened.
+    pub(crate) event: Event<'a>,
+    /// The key concerned.
+    pub(crate) key: Option<&'a str>,
+    /// Who asked.
+    pub(crate) peer: Option<Peer>,
+    /// What the client calls itself.
+    pub(crate) client: Option<&'a str>,
+    /// What went wrong.
+    pub(crate) error: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    /// A line of the daemon's own.
+    pub(crate) fn own(event: Event<'a>) -> Self {
+        Self { event, key: None, peer: None, client: None, error: None }
+    }
+}
+
+impl AuditLog {
+    /// Opens the log for appending behind `tail`, cutting off a group that a crash left unfinished.
+    pub(crate) fn open(path: &Path, tail: Tail, chain: Chain<LockedArena>) -> Result<Self, AuditUnwritable> {
+        let unwritable = |action, error| AuditUnwritable { action, path: path.to_path_buf(), error };
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits())
+            .open(path)
+            .map_err(|error| unwritable("open", error))?;
+        file.set_len(tail.length).map_err(|error| unwritable("cut", error))?;
+        let inner = Inner {
+            file,
+            chain,
+            segment: tail.segment,
+            last_seq: tail.last_seq,
+            length: tail.length,
+            group: Vec::with_capacity(64 << 10),
+            unpinned: false,
+            spoiled: false,
+        };
+        Ok(Self { path: path.to_path_buf(), inner: Mutex::new(inner), activity: Notify::new() })
+    }
+
+    /// Writes one group. Either all its lines are in the file when this returns, or none.
+    pub(crate) fn append(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
+        self.write_group(lines, false)
+    }
+
+    /// Like [`Self::append`], and on the disk when this returns.
+    pub(crate) fn append_durably(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
+        self.write_group(lines, true)
+    }
+
+    fn write_group(&self, lines: &[Line<'_>], durable: bool) -> Result<(), AuditUnwritable> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let mut inner = self.lock();
+        let was_quiet = !inner.unpinned;
+        inner.append(lines, durable).map_err(|(action, error)| self.unwritable(action, error))?;
+        drop(inner);
+        if was_quiet {
+            self.activity.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Number and previous mac of the segment that would come next.
+    pub(crate) fn next_segment(&self) -> (u64, [u8; 32]) {
+        let inner = self.lock();
+        (inner.segment + 1, inner.chain.last_mac())
+    }
+
+    /// Begins the next segment with a fresh chain, at unlock. The engine is held exclusively meanwhile,
+    /// so nothing is appended between [`Self::next_segment`] and this.
+    pub(crate) fn begin_segment(
+        &self,
+        chain: Chain<LockedArena>,
+        salt: &[u8; 16],
+        identity: SegmentIdentity<'_>,
+    ) -> Result<(), AuditUnwritable> {
+        let mut inner = self.lock();
+        let previous_mac = inner.chain.last_mac();
+        let before = std::mem::replace(&mut inner.chain, chain);
+        inner.segment += 1;
+        let first = identity.first_line(salt, &previous_mac);
+        inner.append(&[first], false).map_err(|(action, error)| {
+            inner.chain = before;
+            inner.segment -= 1;
+            self.unwritable(action, error)
+        })
+    }
+
+    /// Syncs the log and says where it stands; `None` when nothing was written since the last time.
+    pub(crate) fn sync_for_pin(&self) -> Result<Option<Standing>, AuditUnwritable> {
+        let (file, standing) = {
+            let mut inner = self.lock();
+            if !std::mem::take(&mut inner.unpinned) {
+                return Ok(None);
+            }
+            let file = inner.file.try_clone().map_err(|error| self.unwritable("sync", error))?;
+            (file, Standing { segment: inner.segment, seq: inner.last_seq, mac: inner.chain.last_mac() })
+        };
+        // Outside the lock: requests go on while the disk works.
+        file.sync_data().map_err(|error| self.unwritable("sync", error))?;
+        Ok(Some(standing))
+    }
+
+    /// Whether a line could be written right now, as far as can be told without writing one.
+    pub(crate) fn check(&self) -> Result<(), AuditUnwritable> {
+        let inner = self.lock();
+        if inner.spoiled {
+            return Err(self.unwritable("repair", io::Error::other("an earlier write failed half way")));
+        }
+        let metadata = inner.file.metadata().map_err(|error| self.unwritable("examine", error))?;
+        if metadata.len() == inner.length {
+            Ok(())
+        } else {
+            Err(self.unwritable("recognise", io::Error::other("its length was changed from outside")))
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritable(&self, action: &'static str, error: io::Error) -> AuditUnwritable {
+        AuditUnwritable { action, path: self.path.clone(), error }
+    }
+}
+
+/// What the first line of a segment states beside its numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct SegmentIdentity<'a> {
+    /// Name of this host.
+    pub(crate) host: &'a str,
+    /// Epoch of the keyring.
+    pub(crate) epoch: u32,
+    /// Id of the keyring.
+    pub(crate) keyring_id: &'a [u8; 16],
+}
+
+impl<'a> SegmentIdentity<'a> {
+    /// The line.
+    pub(crate) fn first_line(self, salt: &'a [u8; 16], previous_mac: &'a [u8; 32]) -> Line<'a> {
+        let Self { host, epoch, keyring_id } = self;
+        Line::own(Event::Segment { salt, host, epoch, previous_mac, keyring_id })
+    }
+}
+
+impl Inner {
+    fn append(&mut self, lines: &[Line<'_>], durable: bool) -> Result<(), (&'static str, io::Error)> {
+        if self.spoiled {
+            return Err(("repair", io::Error::other("an earlier write failed half way")));
+        }
+        self.group.clear();
+        let unix_micros = clock::unix_micros();
+        let mut seq = self.last_seq;
+        for line in lines {
+            seq += 1;
+            let record = Record {
+                segment: self.segment,
+                seq,
+                unix_micros,
+                event: line.event,
+                provider: line.key,
+                peer: line.peer,
+                user_agent: line.client,
+                error_message: line.error,
+            };
+            record.push_to_group(&mut self.group);
+        }
+        let sealed = self.chain.seal_group(&mut self.group);
+        if let Err(error) = self.write_at_end(durable) {
+            // Undo: what was not acknowledged must not stand in the log.
+            self.spoiled = self.file.set_len(self.length).is_err();
+            return Err(("write", error));
+        }
+        self.chain.advance(sealed);
+        self.length += self.group.len() as u64;
+        self.last_seq = seq;
+        self.unpinned = true;
+        Ok(())
+    }
+
+    fn write_at_end(&mut self, durable: bool) -> io::Result<()> {
+        self.file.write_all_at(&self.group, self.length)?;
+        self.file.flush()?;
+        if durable { self.file.sync_data() } else { Ok(()) }
+    }
+}

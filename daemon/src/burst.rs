@@ -1,0 +1,344 @@
+//! One burst: every complete frame of what was received, answered into one buffer, recorded in one group.
+//!
+//! Synchronous from the first byte to the [`Answer`]: no await, and no lock between decoding and effect
+//! but the shared guard that keeps the engine in place.
+
+use std::{sync::PoisonError, time::Instant};
+
+use keyagent_common::{
+    error::ErrorCode,
+    frame::{FrameError, HEADER_BYTES, Header},
+    op::{ErrorReply, OperationCode},
+};
+use keyagent_core::{
+    caller::Caller,
+    engine::{Facts, Request},
+    entropy::{Entropy, EntropyFailed},
+    ops::{OperationError, Work},
+    reply::{NoRoom, REPLY_OVERHEAD_BYTES, ReplyBuffer},
+};
+use keyagent_sys::{bytes, peer::Peer, random, thread};
+
+use crate::{
+    commit::{Answer, Pending},
+    control,
+    state::{Counters, EngineState, Shared},
+};
+
+/// Most requests answered in one burst; announced as the limit of requests in flight.
+pub(crate) const MAX_IN_FLIGHT: usize = 1024;
+/// Nonces and data keys are drawn in pieces of at most this many bytes.
+pub(crate) const ENTROPY_BYTES: usize = 4096;
+
+/// Who is at the other end, and what was said so far.
+pub(crate) struct Speaker {
+    /// As the kernel told at accept.
+    pub(crate) peer: Peer,
+    /// From `hello`.
+    pub(crate) client: String,
+    /// `hello` was answered.
+    pub(crate) greeted: bool,
+    /// Random per start of the daemon.
+    pub(crate) instance: [u8; 16],
+}
+
+impl Speaker {
+    /// The caller as the core sees it.
+    pub(crate) fn caller(&self) -> Caller<'_> {
+        Caller { uid: self.peer.uid, gid: self.peer.gid, pid: self.peer.pid, client: &self.client }
+    }
+}
+
+/// Scratch space of a worker for one burst.
+pub(crate) struct Scratch<'s> {
+    /// [`ENTROPY_BYTES`] of locked memory.
+    pub(crate) stock: &'s mut [u8],
+    /// Associated data; nothing secret.
+    pub(crate) associated_data: &'s mut Vec<u8>,
+}
+
+/// What a burst came to.
+pub(crate) struct Burst<'b> {
+    /// To be sent.
+    pub(crate) answer: Answer<'b>,
+    /// Bytes of the input that were answered.
+    pub(crate) consumed: usize,
+    /// Why it ended.
+    pub(crate) end: BurstEnd,
+}
+
+/// Why a burst ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BurstEnd {
+    /// The next frame has this many bytes, and not all of them are there.
+    NeedMore(usize),
+    /// Send the answer, then go on with the rest of the input.
+    Again,
+    /// The peer broke the protocol: send the answer, then close.
+    Close,
+}
+
+/// Answers what `input` holds into `output`.
+pub(crate) fn run<'b>(
+    shared: &Shared,
+    speaker: &mut Speaker,
+    input: &[u8],
+    output: &'b mut [u8],
+    scratch: Scratch<'_>,
+) -> Burst<'b> {
+    let replies = ReplyBuffer::new(output);
+    match next_frame(input) {
+        Ok(Some(frame)) if frame.is_on_the_agent() => on_the_agent(shared, speaker, frame, replies),
+        _ => on_data(shared, speaker, input, replies, scratch),
+    }
+}
+
+/// One operation that locks, unlocks or examines the engine: alone in its burst, without the guard.
+fn on_the_agent<'b>(
+    shared: &Shared,
+    speaker: &Speaker,
+    frame: Frame<'_>,
+    mut replies: ReplyBuffer<'b>,
+) -> Burst<'b> {
+    let consumed = frame.header.frame_bytes();
+    Counters::add(&shared.counters.operations, 1);
+    let done = match frame.operation {
+        Some(operation) if speaker.greeted || operation.before_hello() => control::run(
+            shared,
+            &speaker.caller(),
+            operation,
+            frame.header.request_id,
+            frame.body,
+            &mut replies,
+        ),
+        _ => replies.error(frame.header.request_id, ErrorCode::HelloRequired, &HELLO_REQUIRED),
+    };
+    thread::scrub_stack();
+    let end = if done.is_ok() { BurstEnd::Again } else { BurstEnd::Close };
+    Burst {
+        answer: Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()),
+        consumed,
+        end,
+    }
+}
+
+/// Everything up to the next operation on the agent, under one guard and in one audit group.
+fn on_data<'b>(
+    shared: &Shared,
+    speaker: &mut Speaker,
+    input: &[u8],
+    mut replies: ReplyBuffer<'b>,
+    scratch: Scratch<'_>,
+) -> Burst<'b> {
+    let guard = shared.engine.read().unwrap_or_else(PoisonError::into_inner);
+    let mut entropy = BurstEntropy::new(scratch.stock, input);
+    let mut facts = Vec::new();
+    let mut consumed = 0;
+    let end = loop {
+        let rest = input.get(consumed..).unwrap_or_default();
+        let frame = match next_frame(rest) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break BurstEnd::NeedMore(frame_bytes_needed(rest)),
+            Err(_) => break refuse_broken_frame(&mut replies),
+        };
+        let reply_bytes = frame.body.len() + REPLY_OVERHEAD_BYTES;
+        if frame.is_on_the_agent() || facts.len() >= MAX_IN_FLIGHT || replies.room() < reply_bytes {
+            break if consumed == 0 { BurstEnd::Close } else { BurstEnd::Again };
+        }
+        consumed += frame.header.frame_bytes();
+        Counters::add(&shared.counters.operations, 1);
+        let mut work = Work { entropy: &mut entropy, associated_data: scratch.associated_data };
+        match answer(&guard, speaker, frame, &mut work, &mut replies) {
+            Ok(Some(fact)) => facts.push(fact),
+            Ok(None) => {}
+            Err(NoRoom) => break BurstEnd::Close,
+        }
+    };
+    count_failures(shared, &facts);
+    let touched_keys = !facts.is_empty();
+    let answer = Pending { replies, facts }.commit(&shared.audit, &speaker.caller());
+    drop(entropy);
+    drop(guard);
+    if touched_keys {
+        thread::scrub_stack();
+    }
+    Burst { answer, consumed, end }
+}
+
+/// One request: the facts to record, if it was on data.
+fn answer<'r>(
+    engine: &'r EngineState,
+    speaker: &mut Speaker,
+    frame: Frame<'r>,
+    work: &mut Work<'_>,
+    replies: &mut ReplyBuffer<'_>,
+) -> Result<Option<Facts<'r>>, NoRoom> {
+    let id = frame.header.request_id;
+    let Some(operation) = frame.operation else {
+        replies.error(id, ErrorCode::UnknownOperation, &UNKNOWN_OPERATION)?;
+        return Ok(None);
+    };
+    if operation == OperationCode::Hello {
+        control::hello(speaker, id, frame.body, replies)?;
+        return Ok(None);
+    }
+    if !speaker.greeted {
+        replies.error(id, ErrorCode::HelloRequired, &HELLO_REQUIRED)?;
+        return Ok(None);
+    }
+    let request = Request { operation, id, body: frame.body };
+    Ok(match engine {
+        EngineState::Unlocked(engine) => engine.handle(&speaker.caller(), request, work, replies),
+        EngineState::Locked(engine) => Some(engine.handle(request, replies)),
+    })
+}
+
+fn refuse_broken_frame(replies: &mut ReplyBuffer<'_>) -> BurstEnd {
+    // No request id can be trusted: 0 stands for the connection. Without room the close says it all.
+    let _ = replies.error(0, ErrorCode::Malformed, &BROKEN_FRAME);
+    BurstEnd::Close
+}
+
+fn count_failures(shared: &Shared, facts: &[Facts<'_>]) {
+    for failure in facts.iter().filter_map(|facts| facts.failure) {
+        match failure {
+            OperationError::DoesNotOpen | OperationError::UnknownKeyId => {
+                shared.failures.count(Instant::now())
+            }
+            OperationError::Denied => Counters::add(&shared.counters.denied, 1),
+            _ => {}
+        }
+    }
+}
+
+/// A complete frame at the front of some bytes.
+#[derive(Clone, Copy)]
+struct Frame<'r> {
+    header: Header,
+    operation: Option<OperationCode>,
+    body: &'r [u8],
+}
+
+impl Frame<'_> {
+    /// Whether it needs the engine exclusively, or examines the daemon as a whole.
+    fn is_on_the_agent(&self) -> bool {
+        matches!(
+            self.operation,
+            Some(
+                OperationCode::Status
+                    | OperationCode::Health
+                    | OperationCode::Stop
+                    | OperationCode::Lock
+                    | OperationCode::Unlock
+                    | OperationCode::Reload
+            )
+        )
+    }
+}
+
+fn next_frame(input: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
+    let Some(header) = Header::parse(input.get(..HEADER_BYTES).unwrap_or(input))? else { return Ok(None) };
+    let Some(body) = input.get(HEADER_BYTES..header.frame_bytes()) else { return Ok(None) };
+    Ok(Some(Frame { header, operation: OperationCode::from_number(header.code), body }))
+}
+
+/// How many bytes the frame that begins here will have, as far as is known.
+fn frame_bytes_needed(rest: &[u8]) -> usize {
+    match Header::parse(rest.get(..HEADER_BYTES).unwrap_or(rest)) {
+        Ok(Some(header)) => header.frame_bytes(),
+        _ => HEADER_BYTES,
+    }
+}
+
+/// Random bytes for the requests already received in this burst: drawn when first needed, given out by
+/// position, and wiped with the burst, so that no snapshot of the machine can repeat a nonce.
+struct BurstEntropy<'s> {
+    stock: &'s mut [u8],
+    filled: usize,
+    used: usize,
+    /// What the requests received will need in all.
+    expected: usize,
+}
+
+impl<'s> BurstEntropy<'s> {
+    fn new(stock: &'s mut [u8], mut input: &[u8]) -> Self {
+        let mut expected = 0;
+        while let Ok(Some(frame)) = next_frame(input) {
+            expected += match frame.operation {
+                Some(OperationCode::Encrypt) => 24,
+                Some(OperationCode::DataKey) => 24 + 32,
+                _ => 0,
+            };
+            input = input.get(frame.header.frame_bytes()..).unwrap_or_default();
+        }
+        Self { stock, filled: 0, used: 0, expected }
+    }
+
+    fn draw(&mut self, at_least: usize) -> Result<(), EntropyFailed> {
+        let wanted = self.expected.clamp(at_least, self.stock.len().max(at_least));
+        let place = self.stock.get_mut(..wanted).ok_or(EntropyFailed)?;
+        random::fill(place).map_err(|_| EntropyFailed)?;
+        self.expected -= wanted.min(self.expected);
+        (self.filled, self.used) = (wanted, 0);
+        Ok(())
+    }
+}
+
+impl Entropy for BurstEntropy<'_> {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyFailed> {
+        if self.filled - self.used < out.len() {
+            self.draw(out.len())?;
+        }
+        let given = self.stock.get(self.used..self.used + out.len()).ok_or(EntropyFailed)?;
+        out.copy_from_slice(given);
+        self.used += out.len();
+        Ok(())
+    }
+}
+
+impl Drop for BurstEntropy<'_> {
+    fn drop(&mut self) {
+        if let Some(drawn) = self.stock.get_mut(..self.filled) {
+            bytes::wipe(drawn);
+        }
+    }
+}
+
+const HELLO_REQUIRED: ErrorReply<'static> = ErrorReply {
+    what: "the connection did not begin with hello",
+    why: "the first request must be hello, status or stop",
+    fix: "",
+};
+const UNKNOWN_OPERATION: ErrorReply<'static> = ErrorReply {
+    what: "this agent does not know the operation",
+    why: "the client is newer than the agent, or it is no keyagent client",
+    fix: "keyagent version; restart the agent after an update",
+};
+const BROKEN_FRAME: ErrorReply<'static> = ErrorReply {
+    what: "the frame does not follow the protocol",
+    why: "its length or its flags are not those of a request",
+    fix: "",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_draw_covers_the_burst_and_no_value_is_given_twice() {
+        let frame = keyagent_common::codec::frame(1, OperationCode::Encrypt as u16, &()).unwrap();
+        let input = frame.repeat(300);
+        let mut stock = vec![0; ENTROPY_BYTES];
+        let mut entropy = BurstEntropy::new(&mut stock, &input);
+        assert_eq!(entropy.expected, 300 * 24);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..300 {
+            let mut nonce = [0; 24];
+            entropy.fill(&mut nonce).unwrap();
+            assert!(seen.insert(nonce), "a nonce came twice");
+        }
+        assert_eq!(entropy.expected, 0);
+        drop(entropy);
+        assert!(stock.iter().all(|byte| *byte == 0), "nothing outlives the burst");
+    }
+}

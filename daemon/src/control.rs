@@ -1,0 +1,150 @@
+//! Operations on the agent: `hello`, `status`, `health`, `lock`, `unlock`, `reload`, `stop`.
+//!
+//! Those that change something take the engine exclusively; their record is in the log before the
+//! reply is written.
+
+mod engine;
+mod examine;
+
+use keyagent_common::{
+    codec,
+    context::MAX_ENCODED_BYTES,
+    error::ErrorCode,
+    frame::{MAX_LENGTH, MAX_MESSAGE_BYTES},
+    key_text::KEY_BYTES,
+    op::{
+        Empty, ErrorReply, HelloReply, HelloRequest, Limits, LockReply, MAX_CLIENT_NAME_BYTES, OperationCode,
+        PROTOCOL_VERSION, ReloadReply, UnlockReply, UnlockRequest,
+    },
+    report::Report,
+};
+use keyagent_core::{
+    caller::Caller,
+    reply::{NoRoom, ReplyBuffer},
+};
+
+use crate::{
+    burst::{MAX_IN_FLIGHT, Speaker},
+    state::Shared,
+};
+
+pub(crate) use engine::reload;
+
+/// Answers one operation that needs the engine for itself.
+pub(crate) fn run(
+    shared: &Shared,
+    caller: &Caller<'_>,
+    operation: OperationCode,
+    id: u32,
+    body: &[u8],
+    replies: &mut ReplyBuffer<'_>,
+) -> Result<(), NoRoom> {
+    match operation {
+        OperationCode::Unlock => unlock(shared, caller, id, body, replies),
+        _ if codec::decode::<Empty>(body).is_err() => replies.error(id, ErrorCode::Malformed, &MALFORMED),
+        OperationCode::Status => examine::status(shared, id, replies),
+        OperationCode::Health => examine::health(shared, id, replies),
+        OperationCode::Lock => match engine::lock(shared, Some(caller), "request") {
+            Ok((changed, unlockable_here)) => replies.success(id, &LockReply { changed, unlockable_here }),
+            Err(report) => refuse(replies, id, &report),
+        },
+        OperationCode::Reload => match engine::reload(shared, Some(caller), "request") {
+            Ok(generation) => replies.success(id, &ReloadReply { generation }),
+            Err(report) => refuse(replies, id, &report),
+        },
+        OperationCode::Stop => match engine::stop(shared, caller) {
+            Ok(()) => replies.success(id, &Empty {}),
+            Err(report) => refuse(replies, id, &report),
+        },
+        OperationCode::Hello
+        | OperationCode::Encrypt
+        | OperationCode::Decrypt
+        | OperationCode::DataKey
+        | OperationCode::DataKeyOpen => replies.error(id, ErrorCode::Internal, &MALFORMED),
+    }
+}
+
+/// Greets a client, or says why it cannot be served.
+pub(crate) fn hello(
+    speaker: &mut Speaker,
+    id: u32,
+    body: &[u8],
+    replies: &mut ReplyBuffer<'_>,
+) -> Result<(), NoRoom> {
+    let Ok(request) = codec::decode::<HelloRequest<'_>>(body) else {
+        return replies.error(id, ErrorCode::Malformed, &MALFORMED);
+    };
+    let name_length = request.client.len();
+    let printable = request.client.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
+    if name_length == 0 || name_length > MAX_CLIENT_NAME_BYTES || !printable {
+        return replies.error(id, ErrorCode::InvalidRequest, &BAD_CLIENT_NAME);
+    }
+    if request.protocol_min > PROTOCOL_VERSION || request.protocol_max < PROTOCOL_VERSION {
+        let what = format!(
+            "client and agent speak no common protocol version: {} to {} there, {PROTOCOL_VERSION} here",
+            request.protocol_min, request.protocol_max
+        );
+        let fix = "install the same version of both, then restart the agent: keyagent stop; keyagent start";
+        return replies.error(id, ErrorCode::ProtocolMismatch, &ErrorReply { what: &what, why: "", fix });
+    }
+    speaker.client.clear();
+    speaker.client.push_str(request.client);
+    speaker.greeted = true;
+    let limits = Limits {
+        frame_length: saturating_u32(MAX_LENGTH),
+        message: saturating_u32(MAX_MESSAGE_BYTES),
+        context: saturating_u32(MAX_ENCODED_BYTES),
+        in_flight: saturating_u32(MAX_IN_FLIGHT),
+    };
+    let reply = HelloReply {
+        protocol: PROTOCOL_VERSION,
+        protocol_min: PROTOCOL_VERSION,
+        protocol_max: PROTOCOL_VERSION,
+        server: concat!("keyagentd/", env!("CARGO_PKG_VERSION")),
+        instance: speaker.instance,
+        features: 0,
+        limits,
+    };
+    replies.success(id, &reply)
+}
+
+fn unlock(
+    shared: &Shared,
+    caller: &Caller<'_>,
+    id: u32,
+    body: &[u8],
+    replies: &mut ReplyBuffer<'_>,
+) -> Result<(), NoRoom> {
+    let Ok(UnlockRequest { master }) = codec::decode(body) else {
+        return replies.error(id, ErrorCode::Malformed, &MALFORMED);
+    };
+    let given: Option<&[u8; KEY_BYTES]> = match master.try_into() {
+        Ok(key) => Some(key),
+        Err(_) if master.is_empty() => None,
+        Err(_) => return replies.error(id, ErrorCode::InvalidRequest, &BAD_KEY_LENGTH),
+    };
+    match engine::unlock(shared, caller, given) {
+        Ok((changed, fingerprint)) => replies.success(id, &UnlockReply { changed, fingerprint }),
+        Err(report) => refuse(replies, id, &report),
+    }
+}
+
+fn refuse(replies: &mut ReplyBuffer<'_>, id: u32, report: &Report) -> Result<(), NoRoom> {
+    let facts = report.facts.iter().map(|(label, value)| format!("{label} {value}; ")).collect::<String>();
+    let why = format!("{facts}{}", report.why);
+    replies.error(id, report.code, &ErrorReply { what: &report.what, why: &why, fix: &report.fix })
+}
+
+fn saturating_u32(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+const MALFORMED: ErrorReply<'static> =
+    ErrorReply { what: "the request does not follow the protocol", why: "its body does not decode", fix: "" };
+const BAD_CLIENT_NAME: ErrorReply<'static> =
+    ErrorReply { what: "not a valid client name", why: "it has 1 to 64 printable ASCII characters", fix: "" };
+const BAD_KEY_LENGTH: ErrorReply<'static> = ErrorReply {
+    what: "a master key has 32 bytes",
+    why: "the request holds another number of them",
+    fix: "",
+};

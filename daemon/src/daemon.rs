@@ -1,0 +1,197 @@
+//! The control thread: opens everything, starts the workers, accepts, and ends in order.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool},
+    time::Instant,
+};
+
+use interprocess::os::unix::uds_local_socket::tokio::Listener;
+use keyagent_common::{error::ErrorCode, fingerprint, layout::Layout, report::Report};
+use keyagent_core::{audit::record::Event, authorize::Policy};
+use keyagent_sys::{
+    memory::{Backing, LockPolicy, LockedArena},
+    peer, random,
+    thread::{clear_vector_registers, scrub_stack},
+};
+use tokio::{sync::Notify, task::LocalSet};
+
+use crate::{
+    audit_log::Line,
+    buffers::{self, Buffers},
+    control,
+    endpoint::Endpoint,
+    failures::FailureWindow,
+    listen::{self, Refusals},
+    options::Options,
+    pinning, signals,
+    source::Sources,
+    start::{Allowed, Opened, Plan},
+    state::{Counters, EngineState, Settings, Shared},
+    worker::{self, Handle},
+};
+
+/// Locked memory for keys.
+const ARENA_BYTES: usize = 256 << 10;
+/// Most workers; each locks its own stack and scratch.
+const MAX_WORKERS: usize = 2;
+
+/// What main found out before this thread existed.
+pub(crate) struct Setup {
+    pub(crate) options: Options,
+    pub(crate) layout: Layout,
+    pub(crate) sources: Sources,
+    pub(crate) lock_policy: LockPolicy,
+    pub(crate) host: String,
+    pub(crate) expected_key_id: Option<String>,
+}
+
+/// Runs the daemon to its end.
+pub(crate) fn run(setup: Setup) -> Result<(), Report> {
+    let Setup { options, layout, sources, lock_policy, host, expected_key_id } = setup;
+    let arena =
+        LockedArena::new(ARENA_BYTES, lock_policy).map_err(|error| crate::memory_not_locked(&error))?;
+    let policy = Policy::owner_only(peer::effective_uid());
+    let allowed = Allowed {
+        init: options.init,
+        new_keyring: options.new_keyring,
+        accept_rollback: options.accept_rollback,
+    };
+    let key_file = sources.file_to_make().to_path_buf();
+    let expected = expected_key_id.as_deref();
+    let plan = Plan {
+        layout: &layout,
+        arena: &arena,
+        lock_policy,
+        policy,
+        host: &host,
+        expected_key_id: expected,
+        allowed,
+    };
+    let opened = plan.open(sources);
+    scrub_stack();
+    clear_vector_registers();
+    let Opened { engine, audit, known, origin, store_lock } = opened?;
+    if options.no_serve {
+        let print = &known.fingerprint;
+        let line = format!(
+            "fingerprint {} {} {}\n",
+            fingerprint::full(print),
+            fingerprint::short(print),
+            key_file.display()
+        );
+        return crate::say_on_stdout(&line);
+    }
+    let mut instance = [0; 16];
+    random::fill(&mut instance).map_err(|error| Report::new(ErrorCode::Internal, error.to_string()))?;
+    let buffers = Buffers::new(lock_policy).map_err(|error| crate::memory_not_locked(&error))?;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    let locked_bytes =
+        ARENA_BYTES + buffers::LOCKED_BYTES + worker::STACK_BYTES + workers * worker::LOCKED_BYTES;
+    let backing =
+        if lock_policy == LockPolicy::AllowUnlocked { crate::weakest(&arena) } else { arena.backing() };
+    let settings = Settings {
+        layout,
+        origin,
+        policy,
+        lock_policy,
+        host,
+        instance,
+        expected_key_id,
+        backing,
+        locked_bytes,
+    };
+    let shared = Arc::new(Shared {
+        engine: RwLock::new(EngineState::Unlocked(Box::new(engine))),
+        known,
+        audit,
+        arena,
+        buffers,
+        settings,
+        counters: Counters::default(),
+        failures: FailureWindow::new(Instant::now()),
+        refusals: Mutex::new(Refusals::default()),
+        started: Instant::now(),
+        stopping: AtomicBool::new(false),
+        stop: Notify::new(),
+    });
+    if backing == Backing::Unlocked {
+        crate::report::warn(&"DEGRADED: memory is not locked (--allow-unlocked-memory)");
+    }
+    let result = serve(&shared, workers);
+    drop(store_lock);
+    result
+}
+
+/// Listens until asked to stop, then ends: requests in flight first, then keys, then the socket.
+fn serve(shared: &Arc<Shared>, workers: usize) -> Result<(), Report> {
+    let (endpoint, listener) = Endpoint::bind(&shared.settings.layout.socket)?;
+    let handles =
+        (0..workers).map(|number| worker::start(shared, number)).collect::<Result<Vec<Handle>, _>>();
+    let handles = handles.map_err(|error| {
+        Report::new(ErrorCode::MemoryNotLocked, "refusing to start: a worker cannot be started")
+            .why(error.to_string())
+            .fix(crate::MEMLOCK_FIX)
+    })?;
+    signals::watch(shared).map_err(|error| {
+        Report::new(ErrorCode::Internal, "cannot listen for signals").why(error.to_string())
+    })?;
+    accept_until_stopped(shared, listener, &handles)?;
+    let (senders, threads): (Vec<_>, Vec<_>) =
+        handles.into_iter().map(|Handle { sender, thread }| (sender, thread)).unzip();
+    // Workers end once no more connections can come.
+    drop(senders);
+    for thread in threads {
+        if let Err(error) = thread.join() {
+            crate::report::warn(&error);
+        }
+    }
+    let ended = end(shared);
+    endpoint.remove();
+    ended
+}
+
+fn accept_until_stopped(shared: &Arc<Shared>, listener: OwnedFd, handles: &[Handle]) -> Result<(), Report> {
+    let failed =
+        |error: std::io::Error| Report::new(ErrorCode::Internal, "cannot accept").why(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .on_thread_park(clear_vector_registers)
+        .build()
+        .map_err(failed)?;
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, async {
+        let listener = Listener::try_from(listener).map_err(failed)?;
+        let senders = handles.iter().map(|handle| handle.sender.clone()).collect();
+        let accepting = tasks.spawn_local(listen::accept_all(Arc::clone(shared), listener, senders));
+        let pinning = tasks.spawn_local(pinning::pin_when_active(Arc::clone(shared)));
+        shared.stop.notified().await;
+        accepting.abort();
+        pinning.abort();
+        Ok(())
+    })
+}
+
+/// Wipes the keys, with a last pin, and says so in the log.
+fn end(shared: &Shared) -> Result<(), Report> {
+    listen::write_refusals(shared);
+    let recorded = shared.audit.append(&[Line::own(Event::DaemonStop { reason: Some("end") })]);
+    let mut engine = shared.engine.write().unwrap_or_else(PoisonError::into_inner);
+    if let EngineState::Unlocked(unlocked) = &*engine
+        && let Err(error) = pinning::write_pin(shared, unlocked)
+    {
+        crate::report::warn(&error);
+    }
+    *engine = EngineState::Locked(keyagent_core::engine::LockedEngine);
+    drop(engine);
+    scrub_stack();
+    recorded.map_err(|error| crate::store::unrecorded(&error))
+}
+
+/// SIGHUP: the same as the operation `reload`.
+pub(crate) fn reload_by_signal(shared: &Shared) {
+    if let Err(report) = control::reload(shared, None, "signal") {
+        crate::report::failure(&report);
+    }
+}

@@ -1,0 +1,154 @@
+//! From command line and environment to a setup: absolute paths, descriptors, and the variable with the
+//! key taken out of the environment. Runs before any other thread exists.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf, absolute},
+};
+
+use directories::BaseDirs;
+use keyagent_common::{
+    error::ErrorCode,
+    layout::{BaseFolders, Layout},
+    report::Report,
+};
+use keyagent_sys::{
+    descriptor, environment, harden, limits,
+    memory::{LockPolicy, LockedBuffer},
+    peer,
+    thread::{clear_vector_registers, scrub_stack},
+};
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::Signal,
+    },
+    unistd::gethostname,
+};
+
+use crate::{daemon::Setup, options::Options, source::Sources};
+
+/// Room for the text of `KEYAGENT_KEY` and one byte more.
+const VARIABLE_BYTES: usize = keyagent_common::key_text::MAX_TEXT_BYTES + 1;
+
+/// Everything that must happen while the process is still one ordinary thread.
+pub(crate) fn setup(options: Options) -> Result<Setup, Report> {
+    let policy = if options.allow_unlocked_memory { LockPolicy::AllowUnlocked } else { LockPolicy::Required };
+    let variable = take_key_variable(policy)?;
+    let base = base_folders(options.system)?;
+    let state_dir = options.state_dir.as_deref().map(make_absolute).transpose()?;
+    let mut layout = Layout::new(&base, state_dir.as_deref());
+    if let Some(socket) = &options.socket {
+        layout.socket = make_absolute(socket)?;
+    }
+    let named =
+        options.key_file.clone().map(PathBuf::into_os_string).or_else(|| variable_text("KEYAGENT_KEY_FILE"));
+    let credentials = options.credentials_dir.clone().map(PathBuf::into_os_string);
+    let credentials = credentials.or_else(|| variable_text("CREDENTIALS_DIRECTORY"));
+    let key_fd = options.key_fd.map(descriptor::adopt).transpose().map_err(|error| {
+        Report::new(ErrorCode::Usage, "the descriptor of --key-fd cannot be used").why(error.to_string())
+    })?;
+    let sources = Sources {
+        // A key from a descriptor ends the search just as a named file does.
+        key_file: if key_fd.is_some() {
+            None
+        } else {
+            named.map(|path| make_absolute(Path::new(&path))).transpose()?
+        },
+        key_fd,
+        credentials: credentials.map(|path| make_absolute(Path::new(&path))).transpose()?,
+        variable,
+        default_file: layout.key_file.clone(),
+        lock_policy: policy,
+    };
+    let keep: Vec<_> = sources.key_fd.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
+    let protect = |error: harden::HardenError| {
+        Report::new(ErrorCode::Internal, "refusing to start: the process cannot be protected")
+            .why(error.to_string())
+    };
+    harden::sanitize_process(&keep).map_err(protect)?;
+    harden::ignore_signal(Signal::SIGPIPE as i32).map_err(protect)?;
+    harden::ignore_signal(Signal::SIGXFSZ as i32).map_err(protect)?;
+    harden::limit_malloc_arenas().map_err(protect)?;
+    raise_descriptor_limit();
+    if peer::effective_uid() == 0 && !options.system {
+        crate::report::warn(
+            &"running as root in user mode; a service belongs to a user of its own (--system)",
+        );
+    }
+    let host = gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let expected_key_id =
+        variable_text("KEYAGENT_EXPECT_KEY_ID").map(|text| text.to_string_lossy().into_owned());
+    Ok(Setup { options, layout, sources, lock_policy: policy, host, expected_key_id })
+}
+
+/// Takes `KEYAGENT_KEY` out of the environment block, whether or not it will be used.
+fn take_key_variable(policy: LockPolicy) -> Result<Option<(LockedBuffer, usize)>, Report> {
+    if std::env::var_os("KEYAGENT_KEY").is_none() {
+        return Ok(None);
+    }
+    let mut place =
+        LockedBuffer::secret(VARIABLE_BYTES, policy).map_err(|error| crate::memory_not_locked(&error))?;
+    let taken =
+        environment::take_variable("KEYAGENT_KEY", place.get_mut(..VARIABLE_BYTES).unwrap_or_default());
+    scrub_stack();
+    clear_vector_registers();
+    crate::report::warn(
+        &"the master key came through KEYAGENT_KEY: whoever could read this process's environment before now has it; \
+          a key file or a systemd credential is safer",
+    );
+    match taken {
+        Ok(Some(length)) => Ok(Some((place, length))),
+        Ok(None) => Ok(None),
+        Err(error) => {
+            Err(Report::new(ErrorCode::KeyMalformed, "refusing to start: KEYAGENT_KEY cannot be used")
+                .why(error.to_string())
+                .fix("64 hexadecimal digits, or the base64 of 32 bytes"))
+        }
+    }
+}
+
+fn base_folders(system: bool) -> Result<BaseFolders, Report> {
+    if system {
+        return Ok(BaseFolders::System);
+    }
+    let folders = BaseDirs::new().ok_or_else(|| {
+        Report::new(ErrorCode::Configuration, "refusing to start: this user has no home folder")
+            .why("user mode keeps its files below it")
+            .fix("set HOME, or use --system")
+    })?;
+    let runtime = folders.runtime_dir().map(Path::to_path_buf).or_else(|| {
+        let usual = PathBuf::from(format!("/run/user/{}", peer::effective_uid()));
+        usual.is_dir().then_some(usual)
+    });
+    Ok(BaseFolders::User {
+        config: folders.config_dir().to_path_buf(),
+        data: folders.data_dir().to_path_buf(),
+        state: folders.state_dir().map_or_else(|| folders.data_dir().to_path_buf(), Path::to_path_buf),
+        runtime,
+    })
+}
+
+/// Before the working folder becomes `/`, every path a person gave is made absolute.
+fn make_absolute(path: &Path) -> Result<PathBuf, Report> {
+    absolute(path).map_err(|error| {
+        Report::new(ErrorCode::Configuration, "a path cannot be used")
+            .fact("path", path.display().to_string())
+            .why(error.to_string())
+    })
+}
+
+fn variable_text(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|text| !text.is_empty())
+}
+
+/// Up to the hard limit; fewer descriptors only mean fewer connections.
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        let now = limits::descriptor_limit().unwrap_or(soft);
+        crate::report::warn(&format!("the limit of {now} descriptors could not be raised: {errno}"));
+    }
+}

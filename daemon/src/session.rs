@@ -1,0 +1,391 @@
+//! One connection: bytes in, bursts, bytes out, with a deadline wherever the peer could stall.
+//!
+//! An idle connection owns no buffer and sets no timer. Must never hold the worker's scratch across an
+//! await: whatever has to wait moves into a lease first.
+
+use std::{
+    ops::Range,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
+
+use keyagent_common::frame::{HEADER_BYTES, MAX_FRAME_BYTES};
+use keyagent_sys::bytes;
+use nix::{errno::Errno, unistd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::timeout,
+};
+
+use crate::{
+    buffers::{Buffers, Lease},
+    burst::{self, Burst, BurstEnd, Scratch, Speaker},
+    state::Shared,
+    worker::Worker,
+};
+
+/// A frame that has begun must be complete, and a reply taken, within this time.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why a connection ends without a word. Nothing of it is an error of the daemon.
+struct Ended;
+
+/// Serves a connection until the peer closes it, breaks the protocol or stalls.
+pub(crate) async fn serve(worker: Rc<Worker>, socket: OwnedFd, speaker: Speaker) {
+    let Ok(io) = register(socket, Interest::READABLE) else { return };
+    let _registered = worker.register(io.as_raw_fd());
+    let mut session = Session { speaker, carry: Carry::Nothing };
+    let mut io = Some(io);
+    // Ends when the peer is gone; there is nobody left to tell why.
+    while session.step(&worker, &mut io).await.is_ok() {}
+}
+
+/// Input that waits for the rest of its frame.
+enum Carry {
+    Nothing,
+    /// Part of a frame header: holds no payload, so it needs no locked memory.
+    Header([u8; HEADER_BYTES], usize),
+    /// Part of a frame, or frames that wait until the peer takes earlier replies.
+    Frame {
+        lease: Lease,
+        filled: usize,
+        needed: usize,
+    },
+}
+
+/// Replies that the peer has not taken yet.
+struct Unsent {
+    lease: Lease,
+    range: Range<usize>,
+}
+
+/// What became of some input.
+struct Progress {
+    consumed: usize,
+    next: Next,
+}
+
+enum Next {
+    /// This many bytes are needed for the next frame.
+    Read(usize),
+    /// The socket takes no more; the unsent range of the output.
+    Write(Range<usize>),
+    Close,
+}
+
+struct Session {
+    speaker: Speaker,
+    carry: Carry,
+}
+
+impl Session {
+    async fn step(&mut self, worker: &Worker, io: &mut Option<AsyncFd<OwnedFd>>) -> Result<(), Ended> {
+        let socket = io.as_ref().ok_or(Ended)?;
+        let received = match self.carry {
+            Carry::Nothing => self.receive(worker, socket).await?,
+            _ => timeout(DEADLINE, self.receive(worker, socket)).await.map_err(|_| Ended)??,
+        };
+        match received {
+            Received::Done => Ok(()),
+            Received::Wait { tail, needed } => {
+                self.wait_for_buffer(&worker.shared.buffers, tail, needed).await
+            }
+            Received::Send(unsent) => {
+                send_the_rest(io, unsent).await?;
+                self.answer_waiting(worker, io).await
+            }
+        }
+    }
+
+    /// Waits for bytes and answers what is complete.
+    async fn receive(&mut self, worker: &Worker, socket: &AsyncFd<OwnedFd>) -> Result<Received, Ended> {
+        loop {
+            let mut ready = socket.readable().await.map_err(|_| Ended)?;
+            let mut scratch = worker.scratch.borrow_mut();
+            let scratch = &mut *scratch;
+            let outcome = match &mut self.carry {
+                Carry::Nothing => read(socket, &mut scratch.input),
+                Carry::Header(bytes, length) => {
+                    let (begin, rest) = scratch.input.split_at_mut_checked(*length).ok_or(Ended)?;
+                    begin.copy_from_slice(bytes.get(..*length).ok_or(Ended)?);
+                    read(socket, rest)
+                }
+                Carry::Frame { lease, filled, needed } => {
+                    read(socket, lease.get_mut(*filled..*needed).ok_or(Ended)?)
+                }
+            };
+            let (count, drained) = match outcome {
+                Ok((0, _)) => return Err(Ended),
+                Ok(outcome) => outcome,
+                Err(Errno::EAGAIN) => {
+                    ready.clear_ready();
+                    continue;
+                }
+                Err(Errno::EINTR) => continue,
+                Err(_) => return Err(Ended),
+            };
+            if drained {
+                // A short read emptied the socket: whatever comes next raises a new event.
+                ready.clear_ready();
+            }
+            match std::mem::replace(&mut self.carry, Carry::Nothing) {
+                Carry::Nothing => return self.answer_scratch(&worker.shared, socket, scratch, count),
+                Carry::Header(_, length) => {
+                    return self.answer_scratch(&worker.shared, socket, scratch, length + count);
+                }
+                Carry::Frame { lease, filled, needed } if filled + count < needed => {
+                    self.carry = Carry::Frame { lease, filled: filled + count, needed };
+                    // The deadline runs on from the frame's first byte.
+                }
+                Carry::Frame { lease, filled, .. } => {
+                    return self.answer_lease(&worker.shared, socket, scratch, lease, filled + count);
+                }
+            }
+        }
+    }
+
+    /// Answers `length` bytes in the worker's scratch, then wipes them.
+    fn answer_scratch(
+        &mut self,
+        shared: &Shared,
+        socket: &AsyncFd<OwnedFd>,
+        scratch: &mut crate::worker::WorkerScratch,
+        length: usize,
+    ) -> Result<Received, Ended> {
+        let crate::worker::WorkerScratch { input, output, stock, associated_data } = scratch;
+        let received = input.get(..length).ok_or(Ended)?;
+        let progress = self.answer(shared, socket, received, output, Scratch { stock, associated_data });
+        let rest = input.get(progress.consumed..length).ok_or(Ended)?;
+        let result = self.keep_from_scratch(&shared.buffers, rest, output, progress.next);
+        bytes::wipe(input.get_mut(..length).ok_or(Ended)?);
+        result
+    }
+
+    fn keep_from_scratch(
+        &mut self,
+        buffers: &Buffers,
+        rest: &[u8],
+        output: &mut [u8],
+        next: Next,
+    ) -> Result<Received, Ended> {
+        let (needed, unsent) = match next {
+            Next::Close => return Err(Ended),
+            Next::Read(needed) => (needed, None),
+            Next::Write(range) => {
+                let unsent = output.get_mut(range).ok_or(Ended)?;
+                let mut lease = buffers.try_lease(unsent.len()).ok_or(Ended)?;
+                let length = unsent.len();
+                lease.get_mut(..length).ok_or(Ended)?.copy_from_slice(unsent);
+                bytes::wipe(unsent);
+                (rest.len(), Some(Unsent { lease, range: 0..length }))
+            }
+        };
+        let kept = self.keep(buffers, rest, needed)?;
+        Ok(match (unsent, kept) {
+            (Some(unsent), _) => Received::Send(unsent),
+            (None, Some((tail, needed))) => Received::Wait { tail, needed },
+            (None, None) => Received::Done,
+        })
+    }
+
+    /// Carries the unanswered rest of the scratch; a tail whose own buffer is not free yet comes back.
+    fn keep(
+        &mut self,
+        buffers: &Buffers,
+        rest: &[u8],
+        needed: usize,
+    ) -> Result<Option<(Unsent, usize)>, Ended> {
+        if rest.is_empty() {
+            self.carry = Carry::Nothing;
+            return Ok(None);
+        }
+        if rest.len() < HEADER_BYTES {
+            let mut bytes = [0; HEADER_BYTES];
+            bytes.get_mut(..rest.len()).ok_or(Ended)?.copy_from_slice(rest);
+            self.carry = Carry::Header(bytes, rest.len());
+            return Ok(None);
+        }
+        let needed = needed.max(rest.len());
+        let direct = buffers.try_lease(needed);
+        let waits = direct.is_none();
+        let mut lease = direct.or_else(|| buffers.try_lease(rest.len())).ok_or(Ended)?;
+        lease.get_mut(..rest.len()).ok_or(Ended)?.copy_from_slice(rest);
+        if waits {
+            return Ok(Some((Unsent { lease, range: 0..rest.len() }, needed)));
+        }
+        self.carry = Carry::Frame { lease, filled: rest.len(), needed };
+        Ok(None)
+    }
+
+    /// Waits for a buffer that is large enough for a frame whose beginning lies in a smaller one.
+    async fn wait_for_buffer(&mut self, buffers: &Buffers, tail: Unsent, needed: usize) -> Result<(), Ended> {
+        let mut lease = timeout(DEADLINE, buffers.lease(needed)).await.map_err(|_| Ended)?.ok_or(Ended)?;
+        let begin = tail.lease.get(tail.range).ok_or(Ended)?;
+        lease.get_mut(..begin.len()).ok_or(Ended)?.copy_from_slice(begin);
+        self.carry = Carry::Frame { filled: begin.len(), lease, needed };
+        Ok(())
+    }
+
+    /// Answers one frame, or waiting ones, in a lease.
+    fn answer_lease(
+        &mut self,
+        shared: &Shared,
+        socket: &AsyncFd<OwnedFd>,
+        scratch: &mut crate::worker::WorkerScratch,
+        mut lease: Lease,
+        filled: usize,
+    ) -> Result<Received, Ended> {
+        let crate::worker::WorkerScratch { output, stock, associated_data, .. } = scratch;
+        let workspace = Scratch { stock, associated_data };
+        if let Some((input, large_output)) = lease.split_large() {
+            let input_bytes = input.len();
+            let received = input.get(..filled).ok_or(Ended)?;
+            let progress = self.answer(shared, socket, received, large_output, workspace);
+            // Exactly one frame was read into a large buffer: nothing can be left of the input.
+            return match progress.next {
+                Next::Write(range) => {
+                    let range = range.start + input_bytes..range.end + input_bytes;
+                    Ok(Received::Send(Unsent { lease, range }))
+                }
+                Next::Read(_) => Ok(Received::Done),
+                Next::Close => Err(Ended),
+            };
+        }
+        let received = lease.get(..filled).ok_or(Ended)?;
+        let progress = self.answer(shared, socket, received, output, workspace);
+        let rest = lease.get(progress.consumed..filled).ok_or(Ended)?;
+        self.keep_from_scratch(&shared.buffers, rest, output, progress.next)
+    }
+
+    /// Bursts until the input is used up or the socket takes no more.
+    fn answer(
+        &mut self,
+        shared: &Shared,
+        socket: &AsyncFd<OwnedFd>,
+        input: &[u8],
+        output: &mut [u8],
+        scratch: Scratch<'_>,
+    ) -> Progress {
+        let mut consumed = 0;
+        loop {
+            let rest = input.get(consumed..).unwrap_or_default();
+            let workspace =
+                Scratch { stock: &mut *scratch.stock, associated_data: &mut *scratch.associated_data };
+            let Burst { answer, consumed: answered, end } =
+                burst::run(shared, &mut self.speaker, rest, &mut *output, workspace);
+            consumed += answered;
+            let length = answer.frames().len();
+            let sent = write_all(socket, answer.frames());
+            let next = match (sent, end) {
+                (Err(_), _) => Next::Close,
+                (Ok(sent), BurstEnd::Close) if sent == length => Next::Close,
+                (Ok(sent), BurstEnd::NeedMore(needed)) if sent == length => Next::Read(needed),
+                (Ok(sent), BurstEnd::Again) if sent == length => {
+                    wipe_front(output, length);
+                    if answered == 0 {
+                        return Progress { consumed, next: Next::Close };
+                    }
+                    continue;
+                }
+                (Ok(sent), _) => {
+                    wipe_front(output, sent);
+                    return Progress { consumed, next: Next::Write(sent..length) };
+                }
+            };
+            wipe_front(output, length);
+            return Progress { consumed, next };
+        }
+    }
+
+    /// After the peer took its replies: the frames that had to wait.
+    async fn answer_waiting(
+        &mut self,
+        worker: &Worker,
+        io: &mut Option<AsyncFd<OwnedFd>>,
+    ) -> Result<(), Ended> {
+        loop {
+            let socket = io.as_ref().ok_or(Ended)?;
+            let received = match std::mem::replace(&mut self.carry, Carry::Nothing) {
+                Carry::Frame { lease, filled, needed } if filled == needed => {
+                    let mut scratch = worker.scratch.borrow_mut();
+                    self.answer_lease(&worker.shared, socket, &mut scratch, lease, filled)?
+                }
+                other => {
+                    self.carry = other;
+                    return Ok(());
+                }
+            };
+            match received {
+                Received::Done => return Ok(()),
+                Received::Wait { tail, needed } => {
+                    return self.wait_for_buffer(&worker.shared.buffers, tail, needed).await;
+                }
+                Received::Send(unsent) => send_the_rest(io, unsent).await?,
+            }
+        }
+    }
+}
+
+enum Received {
+    Done,
+    Send(Unsent),
+    Wait { tail: Unsent, needed: usize },
+}
+
+/// Reads once: bytes read, and whether the socket is empty now.
+fn read(socket: &AsyncFd<OwnedFd>, place: &mut [u8]) -> Result<(usize, bool), Errno> {
+    let count = unistd::read(socket.as_fd(), place)?;
+    Ok((count, count < place.len()))
+}
+
+/// Writes until all is sent or the socket takes no more; bytes sent.
+fn write_all(socket: &AsyncFd<OwnedFd>, frames: &[u8]) -> Result<usize, Errno> {
+    let mut sent = 0;
+    while let Some(rest) = frames.get(sent..).filter(|rest| !rest.is_empty()) {
+        match unistd::write(socket.as_fd(), rest) {
+            Ok(0) | Err(Errno::EAGAIN) => break,
+            Ok(count) => sent += count,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(sent)
+}
+
+/// Waits until the peer has taken everything, or ends the connection at the deadline.
+///
+/// The socket is registered for writing only while something waits: a registration for both would wake
+/// the worker twice a request.
+async fn send_the_rest(io: &mut Option<AsyncFd<OwnedFd>>, mut unsent: Unsent) -> Result<(), Ended> {
+    let socket = io.take().ok_or(Ended)?.into_inner();
+    let writing = register(socket, Interest::WRITABLE).map_err(|_| Ended)?;
+    while !unsent.range.is_empty() {
+        let mut ready = timeout(DEADLINE, writing.writable()).await.map_err(|_| Ended)?.map_err(|_| Ended)?;
+        let rest = unsent.lease.get(unsent.range.clone()).ok_or(Ended)?;
+        let sent = write_all(&writing, rest).map_err(|_| Ended)?;
+        if sent < rest.len() {
+            ready.clear_ready();
+        }
+        unsent.range.start += sent;
+    }
+    *io = Some(register(writing.into_inner(), Interest::READABLE).map_err(|_| Ended)?);
+    Ok(())
+}
+
+/// Registers a socket for one direction only.
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe because other types could name a descriptor they do not own; an OwnedFd cannot"
+)]
+fn register(socket: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
+fn wipe_front(output: &mut [u8], length: usize) {
+    if let Some(sent) = output.get_mut(..length) {
+        bytes::wipe(sent);
+    }
+}
+
+const _: () = assert!(MAX_FRAME_BYTES <= crate::buffers::LARGE_OUTPUT);

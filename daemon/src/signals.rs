@@ -1,0 +1,25 @@
+//! Signals as events: no work happens in a handler.
+
+use std::{io, sync::Arc};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::{daemon, state::Shared};
+
+/// Waits for signals on a thread of its own, which never touches a key.
+pub(crate) fn watch(shared: &Arc<Shared>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(move || {
+        for signal in &mut signals {
+            match signal {
+                SIGHUP => daemon::reload_by_signal(&shared),
+                _ => shared.begin_stop(),
+            }
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The keyring on disk: read, made, replaced, compared; and the audit lines that belong to it.
+//!
+//! A keyring is put in place between two lines of the audit log, `keyring.intent` (synced before) and
+//! `keyring.commit` (after), so that an older one put back is noticed. Never makes one because reading
+//! one failed.
+
+use std::path::Path;
+
+use keyagent_common::{error::ErrorCode, fingerprint, layout::Layout, report::Report};
+use keyagent_core::{
+    audit::{AuditRoot, chain::Chain, record::Event},
+    entropy::{Entropy, EntropyFailed},
+    keyring::{Draft, Keyring, KeyringError, file::MAX_FILE_BYTES},
+};
+use keyagent_sys::{memory::LockedArena, random};
+
+use crate::{
+    audit_log::{AuditLog, AuditUnwritable, Line, SegmentIdentity},
+    files::{self, FileError},
+    state::Shared,
+};
+
+/// Randomness of the operating system, a system call for each request.
+pub(crate) struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyFailed> {
+        random::fill(out).map_err(|_| EntropyFailed)
+    }
+}
+
+/// Which keyring is in use; the one on disk must be the same at unlock and reload.
+pub(crate) struct Known {
+    /// Public fingerprint of its master key.
+    pub(crate) fingerprint: [u8; 16],
+    /// Its generation.
+    pub(crate) generation: u64,
+    /// SHA-256 of its header, slots and head.
+    pub(crate) head_digest: [u8; 32],
+    /// Its random id.
+    pub(crate) keyring_id: [u8; 16],
+}
+
+impl Known {
+    /// Refuses any keyring but the one in use.
+    pub(crate) fn check(&self, keyring: &Keyring<LockedArena>) -> Result<(), Report> {
+        if keyring.keyring_id() == &self.keyring_id
+            && keyring.generation() == self.generation
+            && keyring.head_digest() == &self.head_digest
+        {
+            return Ok(());
+        }
+        Err(Report::new(ErrorCode::Rollback, "the keyring on disk is not the one in use")
+            .why("it was replaced from outside while the daemon ran")
+            .fix("restore it, or restart the daemon to have it examined: keyagent stop; keyagent start"))
+    }
+}
+
+/// Reads and opens the keyring; `None` when there is none.
+pub(crate) fn read(
+    layout: &Layout,
+    arena: &LockedArena,
+    master: &[u8; 32],
+) -> Result<Option<(Keyring<LockedArena>, AuditRoot<LockedArena>)>, Report> {
+    let Some(bytes) =
+        files::read_whole(&layout.keyring, MAX_FILE_BYTES as u64).map_err(|error| failed(&error))?
+    else {
+        return Ok(None);
+    };
+    Keyring::open(arena, &bytes, master).map(Some).map_err(|error| unusable(&layout.keyring, &error))
+}
+
+/// Puts the next generation in place: intent, rename, commit.
+pub(crate) fn commit(
+    keyring: &mut Keyring<LockedArena>,
+    draft: Draft<LockedArena>,
+    log: &AuditLog,
+    layout: &Layout,
+) -> Result<(), Report> {
+    let prepared =
+        draft.prepare(None, &mut SystemEntropy).map_err(|error| unusable(&layout.keyring, &error))?;
+    let (generation, digest) = (prepared.generation, &prepared.head_digest);
+    let staged = files::stage(&layout.keyring, &prepared.bytes).map_err(|error| failed(&error))?;
+    log.append_durably(&[Line::own(Event::KeyringIntent { generation, digest })])
+        .map_err(|error| unrecorded(&error))?;
+    staged.place().map_err(|error| failed(&error))?;
+    log.append_durably(&[Line::own(Event::KeyringCommit { generation, digest })])
+        .map_err(|error| unrecorded(&error))?;
+    keyring.confirm(prepared).map_err(|error| unusable(&layout.keyring, &error))
+}
+
+/// The keyring on disk against the one in use; its generation.
+pub(crate) fn compare_with_disk(shared: &Shared) -> Result<u64, Report> {
+    let layout = &shared.settings.layout;
+    let bytes = files::read_whole(&layout.keyring, MAX_FILE_BYTES as u64).map_err(|error| failed(&error))?;
+    let bytes = bytes.ok_or_else(|| keyring_missing(layout, &shared.known.fingerprint))?;
+    let seen = keyagent_core::keyring::examine(&bytes).map_err(|error| unusable(&layout.keyring, &error))?;
+    let known = &shared.known;
+    if (seen.keyring_id, seen.generation, seen.head_digest)
+        == (known.keyring_id, known.generation, known.head_digest)
+    {
+        return Ok(known.generation);
+    }
+    Err(Report::new(ErrorCode::Rollback, "the keyring on disk is not the one in use")
+        .fact("file", layout.keyring.display().to_string())
+        .why("it was replaced or changed from outside while the daemon ran; the one in memory stays in use")
+        .fix("restore it, or restart the daemon to have it examined: keyagent stop; keyagent start"))
+}
+
+/// A fresh chain for a segment; its salt.
+pub(crate) fn chain(
+    arena: &LockedArena,
+    keyring: &Keyring<LockedArena>,
+    root: &AuditRoot<LockedArena>,
+    segment: u64,
+    previous_mac: [u8; 32],
+) -> Result<(Chain<LockedArena>, [u8; 16]), Report> {
+    let mut salt = [0; 16];
+    SystemEntropy.fill(&mut salt).map_err(|error| Report::new(ErrorCode::Internal, error.to_string()))?;
+    let chain = Chain::begin(arena, root, keyring.keyring_id(), segment, &salt, previous_mac);
+    Ok((chain.map_err(|full| crate::arena_full(&full))?, salt))
+}
+
+/// Begins the next segment of a running daemon's log: at unlock.
+pub(crate) fn begin_segment(
+    shared: &Shared,
+    keyring: &Keyring<LockedArena>,
+    root: &AuditRoot<LockedArena>,
+) -> Result<(), Report> {
+    let identity = SegmentIdentity {
+        host: &shared.settings.host,
+        epoch: keyring.epoch(),
+        keyring_id: keyring.keyring_id(),
+    };
+    let (segment, previous_mac) = shared.audit.next_segment();
+    let (chain, salt) = chain(&shared.arena, keyring, root, segment, previous_mac)?;
+    shared.audit.begin_segment(chain, &salt, identity).map_err(|error| unrecorded(&error))
+}
+
+/// `KEYAGENT_EXPECT_KEY_ID`: refuses every master key but the one named.
+pub(crate) fn check_expected(expected: Option<&str>, print: &[u8; 16]) -> Result<(), Report> {
+    match expected {
+        Some(text) if !fingerprint::matches(text, print) => Err(Report::new(
+            ErrorCode::WrongMasterKey,
+            "refusing to start: this is not the expected master key",
+        )
+        .fact("expect", keyagent_common::report::escape(text))
+        .fact("found", format!("{}   {}", fingerprint::short(print), fingerprint::full(print)))
+        .why("KEYAGENT_EXPECT_KEY_ID names another key")
+        .fix("install the right key file, or correct the variable")),
+        _ => Ok(()),
+    }
+}
+
+/// There is a master key, but no keyring.
+pub(crate) fn keyring_missing(layout: &Layout, print: &[u8; 16]) -> Report {
+    Report::new(ErrorCode::KeyringMissing, "refusing to start: there is a master key but no keyring")
+        .fact("file", format!("{}   does not exist", layout.keyring.display()))
+        .fact("master", fingerprint::short(print))
+        .why("keys other than `default` exist in the keyring alone; a new one could not open what they sealed")
+        .fix("restore the keyring from its backup; or, if this key never had one here: keyagent start --new-keyring")
+}
+
+/// The keyring is there but cannot be used.
+pub(crate) fn unusable(path: &Path, error: &KeyringError) -> Report {
+    let (code, what) = match error {
+        KeyringError::WrongKey { .. } => {
+            (ErrorCode::WrongMasterKey, "the master key does not belong to this keyring")
+        }
+        KeyringError::UnsupportedVersion(_) => {
+            (ErrorCode::Configuration, "the keyring is of a newer version")
+        }
+        KeyringError::NotAKeyring | KeyringError::Truncated | KeyringError::Damaged(_) => {
+            (ErrorCode::Damaged, "the keyring is damaged")
+        }
+        _ => (ErrorCode::Internal, "the keyring cannot be used"),
+    };
+    let fix = match code {
+        ErrorCode::WrongMasterKey => {
+            "install the key file that belongs to this keyring, or the keyring of this key"
+        }
+        ErrorCode::Configuration => "install a version of keyagent at least as new as the one that wrote it",
+        _ => "restore the keyring from its backup; nothing was changed",
+    };
+    Report::new(code, format!("refusing to start: {what}"))
+        .fact("file", path.display().to_string())
+        .why(error.to_string())
+        .fix(fix)
+}
+
+/// A file or folder of the store failed.
+pub(crate) fn failed(error: &FileError) -> Report {
+    Report::new(ErrorCode::StoreFailed, "the state folder cannot be used")
+        .fact("file", error.path.display().to_string())
+        .why(error.to_string())
+        .fix("check owner, rights and free space of the folder; nothing was changed")
+}
+
+/// The log refused a line.
+pub(crate) fn unrecorded(error: &AuditUnwritable) -> Report {
+    Report::new(ErrorCode::AuditUnwritable, "the audit log cannot be written")
+        .why(error.to_string())
+        .fix("check owner, rights and free space of its folder; nothing was changed")
+}
