@@ -25,7 +25,7 @@ use crate::{
     audit_log::{AuditLog, Line, SegmentIdentity, Tail},
     clock,
     files::{self, LockFile},
-    source::{Master, Origin, Sources},
+    source::{self, Master, Origin, Sources},
     store::{self, Known, SystemEntropy},
 };
 
@@ -110,7 +110,7 @@ impl Plan<'_> {
         let there: Vec<&Path> =
             places.into_iter().filter(|path| std::fs::symlink_metadata(path).is_ok()).collect();
         if there.is_empty() {
-            return Ok(());
+            return source::check_place(sources.file_to_make());
         }
         let report =
             Report::new(ErrorCode::AlreadyInitialized, "refusing to initialise: something is there already");

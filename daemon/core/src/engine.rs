@@ -64,7 +64,9 @@ impl<A: Arena> Engine<A> {
     /// Expands every usable version of a keyring into the arena.
     pub fn new(arena: &A, keyring: Keyring<A>, policy: Policy) -> Result<Self, KeyringError> {
         let mut ciphers = BTreeMap::new();
-        for version in keyring.keys().iter().filter(|key| key.class == Class::Message).flat_map(|key| &key.versions) {
+        for version in
+            keyring.keys().iter().filter(|key| key.class == Class::Message).flat_map(|key| &key.versions)
+        {
             if let (State::Primary | State::Grace, Some(id)) = (version.state, version.key_id()) {
                 ciphers.insert(*id, keyring.load_cipher(arena, version)?);
             }
@@ -145,9 +147,11 @@ impl<A: Arena> Engine<A> {
         let cipher = self.ciphers.get(key_id).ok_or(OperationError::UnknownKeyId)?;
         let authorized = self.policy.authorize::<A, O>(caller, key, version, key_id, cipher)?;
         let context = Context::parse(O::context(&decoded)).map_err(|_| OperationError::InvalidContext)?;
-        facts.context.extend(context.pairs().map(|(name, value)| {
-            (name, self.keyring.context_value_hash(&key.uid, name, value))
-        }));
+        facts.context.extend(
+            context
+                .pairs()
+                .map(|(name, value)| (name, self.keyring.context_value_hash(&key.uid, name, value))),
+        );
         O::run(&authorized, &decoded, context, request.id, work, replies)
     }
 

@@ -6,15 +6,15 @@ extern crate alloc;
 
 pub mod arena;
 pub mod audit;
-pub mod reply;
-pub mod ops;
-pub mod engine;
-pub mod caller;
 pub mod authorize;
+pub mod caller;
 pub mod cipher;
+pub mod engine;
 pub mod entropy;
 pub mod keyring;
 mod layout;
+pub mod ops;
 pub mod pin;
+pub mod reply;
 #[cfg(test)]
 mod test_vectors;

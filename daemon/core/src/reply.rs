@@ -66,7 +66,12 @@ impl<'b> ReplyBuffer<'b> {
     /// A success reply of fields and a payload of `payload_bytes`, which the caller fills in.
     ///
     /// The last field of `head` is the length of that payload, as the protocol writes byte strings.
-    pub fn payload<T: Encode>(&mut self, request_id: u32, head: &T, payload_bytes: usize) -> Result<&mut [u8], NoRoom> {
+    pub fn payload<T: Encode>(
+        &mut self,
+        request_id: u32,
+        head: &T,
+        payload_bytes: usize,
+    ) -> Result<&mut [u8], NoRoom> {
         self.frame(request_id, 0, head, payload_bytes)
     }
 
@@ -83,7 +88,13 @@ impl<'b> ReplyBuffer<'b> {
         Ok(())
     }
 
-    fn frame<T: Encode>(&mut self, request_id: u32, code: u16, head: &T, payload: usize) -> Result<&mut [u8], NoRoom> {
+    fn frame<T: Encode>(
+        &mut self,
+        request_id: u32,
+        code: u16,
+        head: &T,
+        payload: usize,
+    ) -> Result<&mut [u8], NoRoom> {
         let room = self.bytes.get_mut(self.filled..).ok_or(NoRoom)?;
         let (header_place, body) = room.split_at_mut_checked(HEADER_BYTES).ok_or(NoRoom)?;
         let head_bytes = codec::encode(head, body).map_err(|_| NoRoom)?;

@@ -53,6 +53,17 @@ pub(crate) fn read_key_text(path: &Path, rules: FileRules, out: &mut [u8]) -> Re
     Reader::this_process(path)?.read_key_text(path, &rules, out)
 }
 
+/// Checks the folders of a key file that is yet to be made, as reading it would check them.
+///
+/// Folders that do not exist yet are no error.
+pub(crate) fn check_folders(path: &Path) -> Result<(), KeyFileError> {
+    let folder = path.parent().ok_or_else(|| KeyFileError::new(path, Kind::NotPlain))?;
+    match Reader::this_process(path)?.walk(folder, |_, _| false) {
+        Err(error) if !error.missing() => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// As whom files are judged.
 struct Reader {
     uid: u32,

@@ -16,7 +16,7 @@ use keyagent_core::arena::Arena;
 use keyagent_sys::memory::{ArenaSlot, LockPolicy, LockedArena, LockedBuffer};
 use nix::{errno::Errno, unistd};
 
-use file::FileRules;
+use file::{FileRules, KeyFileError};
 
 /// Name of the credential in a credential folder.
 const CREDENTIAL: &str = "keyagent.master-key";
@@ -161,16 +161,21 @@ fn read_file(
     match file::read_key_text(path, rules, place) {
         Ok(length) => decode(text, length, arena, &path.display().to_string()).map(Some),
         Err(error) if error.missing() => Ok(None),
-        Err(error) => {
-            let mut report =
-                Report::new(ErrorCode::KeyPermissions, format!("refusing to start: {}", error.what()));
-            report.facts = error.facts();
-            report.code = error.code();
-            report.why = error.why();
-            report.fix = error.fix().unwrap_or_default();
-            Err(report)
-        }
+        Err(error) => Err(refused(&error)),
     }
+}
+
+/// Refuses a place for a new key file in which the key could not be read afterwards.
+pub(crate) fn check_place(path: &Path) -> Result<(), Report> {
+    file::check_folders(path).map_err(|error| refused(&error))
+}
+
+fn refused(error: &KeyFileError) -> Report {
+    let mut report = Report::new(error.code(), format!("refusing to start: {}", error.what()));
+    report.facts = error.facts();
+    report.why = error.why();
+    report.fix = error.fix().unwrap_or_default();
+    report
 }
 
 fn read_descriptor(descriptor: &OwnedFd, text: &mut LockedBuffer) -> Result<usize, Report> {

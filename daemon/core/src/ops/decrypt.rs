@@ -40,7 +40,8 @@ impl DataOperation for Decrypt {
             current: authorized.is_primary(),
             plaintext_bytes: plaintext_bytes as u64,
         };
-        let place = replies.payload(request_id, &head, plaintext_bytes).map_err(|_| OperationError::Internal)?;
+        let place =
+            replies.payload(request_id, &head, plaintext_bytes).map_err(|_| OperationError::Internal)?;
         sealing::open(authorized, request.envelope, context, work, place)
     }
 }

@@ -135,7 +135,9 @@ impl OperationError {
             Self::InvalidContext => {
                 "names ascend, are unique and made of a-z, 0-9, '.', '_', '-'; 16 pairs, 4096 bytes a value, 8192 in all"
             }
-            Self::UnknownKeyId => "another master key is loaded here, or the value comes from another agent's keyring",
+            Self::UnknownKeyId => {
+                "another master key is loaded here, or the value comes from another agent's keyring"
+            }
             Self::DoesNotOpen => "it was changed or cut, or it was encrypted with another context",
             _ => "",
         }
@@ -144,10 +146,14 @@ impl OperationError {
     /// What to do, for the peer.
     pub const fn fix(self) -> &'static str {
         match self {
-            Self::TooLarge => "data beyond one message is a stream: let keyagent encrypt it as a file or pipe",
+            Self::TooLarge => {
+                "data beyond one message is a stream: let keyagent encrypt it as a file or pipe"
+            }
             Self::Locked => "keyagent unlock",
             Self::UnknownKeyId => "compare `keyagent fingerprint` here and where the value was encrypted",
-            Self::DoesNotOpen => "give the same -c NAME=VALUE pairs as when it was encrypted; compare with the original",
+            Self::DoesNotOpen => {
+                "give the same -c NAME=VALUE pairs as when it was encrypted; compare with the original"
+            }
             _ => "",
         }
     }
