@@ -140,6 +140,11 @@ pub fn from_text(text: &str) -> Result<Vec<u8>, EnvelopeError> {
     if parsed.kind.text_prefix() == prefix { Ok(bytes) } else { Err(EnvelopeError::PrefixMismatch) }
 }
 
+/// Bytes to canonical unpadded base64url. Texts of whole groups of 3 bytes may be joined.
+pub fn encode_base64(bytes: &[u8]) -> String {
+    Base64UrlUnpadded::encode_string(bytes)
+}
+
 /// Canonical unpadded base64url to bytes.
 pub fn decode_base64(text: &str) -> Result<Vec<u8>, EnvelopeError> {
     Base64UrlUnpadded::decode_vec(text).map_err(|_| EnvelopeError::NotCanonical)

@@ -1,0 +1,64 @@
+//! `keyagent decrypt [FILE]...`: ciphertext of any form becomes what it was.
+
+use clap::Args;
+use keyagent_common::context::Context;
+
+use crate::{
+    arguments::KeyArguments,
+    command::{OK, encrypt::parse_context},
+    console,
+    failure::Failure,
+    files::{FileArguments, FileDocument, FilesDocument, Job, Naming},
+    input::Input,
+    open,
+    output::{Content, Output},
+    session::Session,
+};
+
+/// `keyagent decrypt`
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) key: KeyArguments,
+    #[command(flatten)]
+    files: FileArguments,
+}
+
+/// The key is found by its id in the ciphertext; a `--key` is checked for its form and otherwise unused.
+pub(crate) fn run(
+    session: &mut Session<'_>,
+    before: KeyArguments,
+    arguments: Arguments,
+) -> Result<u8, Failure> {
+    let key = before.merge(arguments.key);
+    key.key_name()?;
+    let context = key.context_bytes()?;
+    let context = parse_context(&context)?;
+    let jobs = arguments.files.jobs(Naming::Strip)?;
+    let mut document = FilesDocument { schema: "keyagent.decrypt/1", files: Vec::new() };
+    for job in &jobs {
+        let done = open_one(session, context, job)?;
+        if jobs.len() > 1 {
+            session.console.say(&format!("{} -> {}", done.input, done.output));
+        }
+        document.files.push(done);
+    }
+    if session.console.json {
+        console::say_json(&document);
+    }
+    Ok(OK)
+}
+
+fn open_one(session: &mut Session<'_>, context: Context<'_>, job: &Job) -> Result<FileDocument, Failure> {
+    let mut input = Input::open(job.input.as_deref())?;
+    let mut output = Output::prepare(&job.destination, Content::Plain, &input)?;
+    let opened = open::open(session, context, &mut input, &mut output)?;
+    output.finish()?;
+    session.console.detail(&format!("{} of {} bytes", opened.kind, opened.plaintext_bytes));
+    Ok(FileDocument {
+        input: job.input_name(),
+        output: job.output_name(),
+        kind: opened.kind,
+        plaintext_bytes: opened.plaintext_bytes,
+    })
+}

@@ -1,0 +1,51 @@
+//! The verbs, one file each: arguments, effect, and what is shown.
+
+pub(crate) mod decrypt;
+pub(crate) mod doctor;
+pub(crate) mod encrypt;
+pub(crate) mod fingerprint;
+pub(crate) mod health;
+pub(crate) mod help;
+pub(crate) mod init;
+pub(crate) mod inspect;
+pub(crate) mod lock;
+pub(crate) mod reload;
+pub(crate) mod start;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod unlock;
+pub(crate) mod version;
+
+use crate::{
+    arguments::{CommandLine, Verb},
+    console::Console,
+    failure::Failure,
+    session::Session,
+};
+
+/// Success.
+pub(crate) const OK: u8 = 0;
+/// The answer is no: locked, unhealthy, something failed.
+pub(crate) const NEGATIVE: u8 = 1;
+
+/// Runs one verb; the exit code.
+pub(crate) fn run(line: CommandLine, console: &Console) -> Result<u8, Failure> {
+    let mut session = Session::new(console, &line.globals);
+    match line.verb {
+        Verb::Encrypt(arguments) => encrypt::run(&mut session, line.key, arguments),
+        Verb::Decrypt(arguments) => decrypt::run(&mut session, line.key, arguments),
+        Verb::Inspect(arguments) => inspect::run(console, &arguments),
+        Verb::Status => status::run(&session),
+        Verb::Start(arguments) => start::run(&session, &arguments),
+        Verb::Stop => stop::run(&session),
+        Verb::Lock => lock::run(&session),
+        Verb::Unlock(arguments) => unlock::run(&session, &arguments),
+        Verb::Reload => reload::run(&session),
+        Verb::Health => health::run(&session),
+        Verb::Doctor(arguments) => doctor::run(&session, &arguments),
+        Verb::Init(arguments) => init::run(&session, arguments),
+        Verb::Fingerprint(arguments) => fingerprint::run(&session, &arguments),
+        Verb::Version => version::run(console),
+        Verb::Help(arguments) => help::run(console, &arguments),
+    }
+}

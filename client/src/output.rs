@@ -1,0 +1,155 @@
+//! Where data goes: standard output, or a file that appears only when it is whole.
+//!
+//! It must never write over its own input, over an existing file without leave, or to a terminal what
+//! would steer it.
+
+use std::{
+    fs::{self, File},
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use keyagent_common::report::Report;
+
+use crate::{
+    failure::{Failure, cannot_create, cannot_write, usage},
+    input::{Identity, Input, identity},
+    stdio::Stdout,
+    temporary::Temporary,
+    terminal::ControlGuard,
+};
+
+const STDOUT: &str = "standard output";
+
+/// Where a person wants the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// Standard output; `asked_for` when it was written out as `-o -`.
+    Stdout { asked_for: bool },
+    /// A file; `replace` with `--force`.
+    File { path: PathBuf, replace: bool },
+}
+
+/// What the data is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Sealed, as bytes.
+    Sealed,
+    /// Sealed, as text.
+    Armored,
+    /// Plain.
+    Plain,
+}
+
+/// An output that takes data.
+pub(crate) enum Output {
+    /// Standard output, guarded if it is a terminal.
+    Stdout(Option<ControlGuard>),
+    /// A file in the making.
+    File { path: PathBuf, replace: bool, temporary: Option<Temporary> },
+}
+
+impl Output {
+    /// Checks everything that can be checked before there is data; creates nothing.
+    pub(crate) fn prepare(
+        destination: &Destination,
+        content: Content,
+        input: &Input,
+    ) -> Result<Self, Failure> {
+        match destination {
+            Destination::Stdout { asked_for } => {
+                let terminal = io::stdout().is_terminal();
+                if terminal && content == Content::Sealed && !asked_for {
+                    return Err(sealed_to_terminal().into());
+                }
+                if let (Some(from), false) = (input.identity(), terminal)
+                    && stdout_identity() == Some(from)
+                {
+                    return Err(same_file(Path::new(STDOUT)).into());
+                }
+                let guarded = terminal && content == Content::Plain && !asked_for;
+                Ok(Self::Stdout(guarded.then(ControlGuard::default)))
+            }
+            Destination::File { path, replace } => {
+                check_target(path, *replace, input.identity())?;
+                Ok(Self::File { path: path.clone(), replace: *replace, temporary: None })
+            }
+        }
+    }
+
+    /// Takes the next bytes. Plain ones must have been authenticated.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Stdout(guard) => {
+                if guard.as_mut().is_some_and(|guard| guard.finds_control(bytes)) {
+                    return Err(control_to_terminal().into());
+                }
+                Stdout.write_all(bytes).map_err(|error| cannot_write(STDOUT, &error).into())
+            }
+            Self::File { path, temporary, .. } => {
+                let file = make(temporary, path)?;
+                file.write_all(bytes)
+                    .map_err(|error| cannot_write(&path.display().to_string(), &error).into())
+            }
+        }
+    }
+
+    /// Everything was written: the file appears.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        let Self::File { path, replace, mut temporary } = self else { return Ok(()) };
+        make(&mut temporary, &path)?;
+        let Some(temporary) = temporary else { return Ok(()) };
+        temporary.persist(&path, replace).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&path).into(),
+            _ => cannot_write(&path.display().to_string(), &error).into(),
+        })
+    }
+}
+
+/// The temporary file, made now if it was not needed before.
+fn make<'t>(temporary: &'t mut Option<Temporary>, path: &Path) -> Result<&'t mut Temporary, Failure> {
+    if temporary.is_none() {
+        *temporary = Some(Temporary::beside(path).map_err(|error| cannot_create(path, error.to_string()))?);
+    }
+    temporary.as_mut().ok_or_else(|| cannot_create(path, "no temporary file").into())
+}
+
+fn check_target(path: &Path, replace: bool, input: Option<Identity>) -> Result<(), Failure> {
+    let Ok(target) = fs::symlink_metadata(path) else { return Ok(()) };
+    let behind = fs::metadata(path).ok();
+    if input.is_some() && behind.as_ref().and_then(identity) == input {
+        return Err(same_file(path).into());
+    }
+    if target.is_symlink() {
+        return Err(cannot_create(path, "it is a symbolic link; name the file itself").into());
+    }
+    if !target.is_file() {
+        return Err(cannot_create(path, "it exists and is no regular file").fix("keyagent … > PATH").into());
+    }
+    if replace { Ok(()) } else { Err(exists(path).into()) }
+}
+
+fn stdout_identity() -> Option<Identity> {
+    let file = File::from(nix::unistd::dup(io::stdout()).ok()?);
+    identity(&file.metadata().ok()?)
+}
+
+fn exists(path: &Path) -> Report {
+    cannot_create(path, "it exists already").fix("choose another name, or replace it with --force")
+}
+
+fn same_file(path: &Path) -> Report {
+    usage("input and output are the same file")
+        .fact("file", path.display().to_string())
+        .fix("write to another file with -o, then rename it")
+}
+
+fn sealed_to_terminal() -> Report {
+    usage("refusing to write encrypted bytes to a terminal")
+        .fix("-a (--armor) for text, or -o - to write the bytes all the same")
+}
+
+fn control_to_terminal() -> Report {
+    usage("refusing to write decrypted bytes with control characters to a terminal")
+        .fix("-o FILE to keep them, or -o - to write them all the same")
+}

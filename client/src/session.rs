@@ -1,0 +1,84 @@
+//! From flags and variables to a connection.
+//!
+//! Only commands that work on data may start an agent; every other one reports what it found.
+
+use std::time::Duration;
+
+use keyagent_client::{Address, Connection, Error, Options};
+use keyagent_common::{error::ErrorCode, report::Report};
+
+use crate::{
+    arguments::{Globals, parse_duration},
+    autostart,
+    console::Console,
+    failure::Failure,
+};
+
+/// Flags, and the connection once there is one.
+pub(crate) struct Session<'a> {
+    pub(crate) console: &'a Console,
+    pub(crate) globals: &'a Globals,
+    connection: Option<Connection>,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(console: &'a Console, globals: &'a Globals) -> Self {
+        Self { console, globals, connection: None }
+    }
+
+    /// Where to look.
+    pub(crate) fn address(&self) -> Result<Address, Error> {
+        match &self.globals.socket {
+            Some(path) => Address::exactly(path),
+            None => Address::search(),
+        }
+    }
+
+    /// How long to wait: `--timeout`, `$KEYAGENT_TIMEOUT`, or the default.
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
+        let timeout = match (self.globals.timeout, std::env::var_os("KEYAGENT_TIMEOUT")) {
+            (Some(timeout), _) => timeout,
+            (None, Some(text)) if !text.is_empty() => variable_timeout(&text.to_string_lossy())?,
+            _ => return Ok(Options::default()),
+        };
+        Ok(Options { timeout })
+    }
+
+    /// A connection to a running agent.
+    pub(crate) fn connect(&self) -> Result<Connection, Failure> {
+        let connection = Connection::open(&self.address()?, self.options()?)?;
+        self.console.detail(&format!("socket {}", connection.socket().display()));
+        Ok(connection)
+    }
+
+    /// The connection for work on data; an agent is started where that is allowed.
+    pub(crate) fn data_connection(&mut self) -> Result<&mut Connection, Failure> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.open_for_data()?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    fn open_for_data(&self) -> Result<Connection, Failure> {
+        let address = self.address()?;
+        match Connection::open(&address, self.options()?) {
+            Ok(connection) => {
+                self.console.detail(&format!("socket {}", connection.socket().display()));
+                Ok(connection)
+            }
+            Err(error @ Error::Unreachable { .. }) => autostart::start(self, &address, &error),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn variable_timeout(text: &str) -> Result<Duration, Failure> {
+    parse_duration(text).map_err(|why| {
+        Report::new(ErrorCode::Configuration, "KEYAGENT_TIMEOUT is not a time")
+            .fact("value", text)
+            .why(why)
+            .fix("export KEYAGENT_TIMEOUT=5s")
+            .into()
+    })
+}
