@@ -120,7 +120,10 @@ fn check_pair(name: &[u8], value: &[u8]) -> Result<(), ContextError> {
     if value.len() > MAX_VALUE_BYTES { Err(ContextError::Value) } else { Ok(()) }
 }
 
-fn take_pair(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), ContextError> {
+/// Name, value and the bytes behind them.
+type Pair<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn take_pair(bytes: &[u8]) -> Result<Pair<'_>, ContextError> {
     let (name, rest) = take_string(bytes)?;
     let (value, rest) = take_string(rest)?;
     Ok((name, value, rest))

@@ -1,7 +1,7 @@
 //! How an error is told to a person: what happened, the facts, why, and the command to type.
 
 use alloc::{format, string::String, vec::Vec};
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use crate::error::ErrorCode;
 
@@ -57,7 +57,7 @@ impl Report {
         }
         push_row(&mut text, "why", &self.why);
         push_row(&mut text, "fix", &self.fix);
-        text.push_str(&format!("  code {} {}\n", self.code.exit_code(), self.code));
+        let _ = writeln!(text, "  code {} {}", self.code.exit_code(), self.code);
         text
     }
 }
@@ -71,7 +71,7 @@ impl fmt::Display for Report {
 fn push_row(text: &mut String, label: &str, value: &str) {
     for (index, line) in value.lines().enumerate() {
         let label = if index == 0 { label } else { "" };
-        text.push_str(&format!("  {label:<6} {}\n", escape(line)));
+        let _ = writeln!(text, "  {label:<6} {}", escape(line));
     }
 }
 

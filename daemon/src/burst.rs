@@ -84,7 +84,7 @@ pub(crate) fn run<'b>(
     speaker: &mut Speaker,
     input: &[u8],
     output: &'b mut [u8],
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
 ) -> Burst<'b> {
     let replies = ReplyBuffer::new(output);
     match next_frame(input) {
@@ -128,7 +128,7 @@ fn on_data<'b>(
     speaker: &mut Speaker,
     input: &[u8],
     mut replies: ReplyBuffer<'b>,
-    scratch: Scratch<'_>,
+    scratch: &mut Scratch<'_>,
 ) -> Burst<'b> {
     let guard = shared.engine.read().unwrap_or_else(PoisonError::into_inner);
     let mut entropy = BurstEntropy::new(scratch.stock, input);
@@ -203,7 +203,7 @@ fn count_failures(shared: &Shared, facts: &[Facts<'_>]) {
     for failure in facts.iter().filter_map(|facts| facts.failure) {
         match failure {
             OperationError::DoesNotOpen | OperationError::UnknownKeyId => {
-                shared.failures.count(Instant::now())
+                shared.failures.count(Instant::now());
             }
             OperationError::Denied => Counters::add(&shared.counters.denied, 1),
             _ => {}

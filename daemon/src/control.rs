@@ -130,8 +130,10 @@ fn unlock(
 }
 
 fn refuse(replies: &mut ReplyBuffer<'_>, id: u32, report: &Report) -> Result<(), NoRoom> {
-    let facts = report.facts.iter().map(|(label, value)| format!("{label} {value}; ")).collect::<String>();
-    let why = format!("{facts}{}", report.why);
+    let mut parts: Vec<String> =
+        report.facts.iter().map(|(label, value)| format!("{label} {value}")).collect();
+    parts.push(report.why.clone());
+    let why = parts.join("; ");
     replies.error(id, report.code, &ErrorReply { what: &report.what, why: &why, fix: &report.fix })
 }
 

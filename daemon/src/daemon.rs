@@ -118,6 +118,9 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
     if backing == Backing::Unlocked {
         crate::report::warn(&"DEGRADED: memory is not locked (--allow-unlocked-memory)");
     }
+    if cfg!(feature = "benchmark-without-audit") {
+        crate::report::warn(&"DEGRADED: built for benchmarks: operations are not recorded");
+    }
     let result = serve(&shared, workers);
     drop(store_lock);
     result

@@ -50,13 +50,10 @@ pub(crate) async fn accept_all(
     for worker in workers.iter().cycle() {
         // One connection a turn; a refused one does not count.
         loop {
-            let socket = match listener.accept().await.and_then(OwnedFd::try_from) {
-                Ok(socket) => socket,
-                Err(_) => {
-                    // EMFILE, ENFILE, ENOMEM or a peer that left: the listener itself stays good.
-                    sleep(BACK_OFF).await;
-                    continue;
-                }
+            let Ok(socket) = listener.accept().await.and_then(OwnedFd::try_from) else {
+                // EMFILE, ENFILE, ENOMEM or a peer that left: the listener itself stays good.
+                sleep(BACK_OFF).await;
+                continue;
             };
             let Ok(credentials) = peer::credentials(socket.as_fd()) else { continue };
             let mapped = credentials.uid != overflow.0 && credentials.gid != overflow.1;

@@ -111,7 +111,7 @@ pub(crate) fn memory_not_locked(error: &LockError) -> Report {
 }
 
 /// The key arena has no slot left.
-pub(crate) fn arena_full(full: &ArenaFull) -> Report {
+pub(crate) fn arena_full(full: ArenaFull) -> Report {
     Report::new(ErrorCode::Busy, "no locked memory is left for another key").why(full.to_string())
 }
 

@@ -5,6 +5,10 @@ use std::{os::fd::RawFd, path::PathBuf};
 use clap::{Parser, ValueEnum};
 
 /// Holds the keys and serves them over a Unix socket; runs in the foreground.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line, independent of the others"
+)]
 #[derive(Debug, Parser)]
 #[command(name = "keyagentd", version, about, disable_help_subcommand = true)]
 pub(crate) struct Options {

@@ -1,6 +1,10 @@
 //! What the daemon says on stderr: reports of failures, and warnings. Never a secret byte.
 
-use std::{fmt::Display, io::Write, sync::OnceLock};
+use std::{
+    fmt::{Display, Write as _},
+    io::Write as _,
+    sync::OnceLock,
+};
 
 use keyagent_common::report::{Report, escape};
 
@@ -61,7 +65,10 @@ fn quote(text: &str) -> String {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
-            control if control.is_control() => quoted.push_str(&format!("\\u{:04x}", control as u32)),
+            control if control.is_control() => {
+                // Writing to a String cannot fail.
+                let _ = write!(quoted, "\\u{:04x}", control as u32);
+            }
             other => quoted.push(other),
         }
     }

@@ -155,7 +155,7 @@ impl Session {
     ) -> Result<Received, Ended> {
         let crate::worker::WorkerScratch { input, output, stock, associated_data } = scratch;
         let received = input.get(..length).ok_or(Ended)?;
-        let progress = self.answer(shared, socket, received, output, Scratch { stock, associated_data });
+        let progress = self.answer(shared, socket, received, output, &mut Scratch { stock, associated_data });
         let rest = input.get(progress.consumed..length).ok_or(Ended)?;
         let result = self.keep_from_scratch(&shared.buffers, rest, output, progress.next);
         bytes::wipe(input.get_mut(..length).ok_or(Ended)?);
@@ -237,11 +237,11 @@ impl Session {
         filled: usize,
     ) -> Result<Received, Ended> {
         let crate::worker::WorkerScratch { output, stock, associated_data, .. } = scratch;
-        let workspace = Scratch { stock, associated_data };
+        let mut workspace = Scratch { stock, associated_data };
         if let Some((input, large_output)) = lease.split_large() {
             let input_bytes = input.len();
             let received = input.get(..filled).ok_or(Ended)?;
-            let progress = self.answer(shared, socket, received, large_output, workspace);
+            let progress = self.answer(shared, socket, received, large_output, &mut workspace);
             // Exactly one frame was read into a large buffer: nothing can be left of the input.
             return match progress.next {
                 Next::Write(range) => {
@@ -253,7 +253,7 @@ impl Session {
             };
         }
         let received = lease.get(..filled).ok_or(Ended)?;
-        let progress = self.answer(shared, socket, received, output, workspace);
+        let progress = self.answer(shared, socket, received, output, &mut workspace);
         let rest = lease.get(progress.consumed..filled).ok_or(Ended)?;
         self.keep_from_scratch(&shared.buffers, rest, output, progress.next)
     }
@@ -265,15 +265,13 @@ impl Session {
         socket: &AsyncFd<OwnedFd>,
         input: &[u8],
         output: &mut [u8],
-        scratch: Scratch<'_>,
+        scratch: &mut Scratch<'_>,
     ) -> Progress {
         let mut consumed = 0;
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
-            let workspace =
-                Scratch { stock: &mut *scratch.stock, associated_data: &mut *scratch.associated_data };
             let Burst { answer, consumed: answered, end } =
-                burst::run(shared, &mut self.speaker, rest, &mut *output, workspace);
+                burst::run(shared, &mut self.speaker, rest, &mut *output, scratch);
             consumed += answered;
             let length = answer.frames().len();
             let sent = write_all(socket, answer.frames());

@@ -323,7 +323,7 @@ impl Plan<'_> {
         if std::fs::symlink_metadata(&self.layout.marker).is_ok() {
             return Ok(());
         }
-        let id: String = keyring.keyring_id().iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = keyagent_common::fingerprint::full(keyring.keyring_id());
         let text = format!("keyagent state of keyring {id}\n");
         files::replace(&self.layout.marker, text.as_bytes()).map_err(|error| store::failed(&error))
     }

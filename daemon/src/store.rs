@@ -56,12 +56,15 @@ impl Known {
     }
 }
 
+/// A keyring and what its audit chain begins with; the latter is dropped as soon as a segment has begun.
+pub(crate) type OpenKeyring = (Keyring<LockedArena>, AuditRoot<LockedArena>);
+
 /// Reads and opens the keyring; `None` when there is none.
 pub(crate) fn read(
     layout: &Layout,
     arena: &LockedArena,
     master: &[u8; 32],
-) -> Result<Option<(Keyring<LockedArena>, AuditRoot<LockedArena>)>, Report> {
+) -> Result<Option<OpenKeyring>, Report> {
     let Some(bytes) =
         files::read_whole(&layout.keyring, MAX_FILE_BYTES as u64).map_err(|error| failed(&error))?
     else {
@@ -118,7 +121,7 @@ pub(crate) fn chain(
     let mut salt = [0; 16];
     SystemEntropy.fill(&mut salt).map_err(|error| Report::new(ErrorCode::Internal, error.to_string()))?;
     let chain = Chain::begin(arena, root, keyring.keyring_id(), segment, &salt, previous_mac);
-    Ok((chain.map_err(|full| crate::arena_full(&full))?, salt))
+    Ok((chain.map_err(crate::arena_full)?, salt))
 }
 
 /// Begins the next segment of a running daemon's log: at unlock.

@@ -7,12 +7,12 @@ mod data;
 
 pub use agent::{
     Check, CheckResult, Field, Health, HealthReply, Hello, HelloReply, HelloRequest, Limits, Lock, LockReply,
-    MAX_CLIENT_NAME_BYTES, PROTOCOL_VERSION, Reload, ReloadReply, Status, StatusReply, Stop, Unlock, UnlockReply,
-    UnlockRequest,
+    MAX_CLIENT_NAME_BYTES, PROTOCOL_VERSION, Reload, ReloadReply, Status, StatusReply, Stop, Unlock,
+    UnlockReply, UnlockRequest,
 };
 pub use data::{
-    DataKey, DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest, DataKeyReply, DataKeyRequest, Decrypt, DecryptReply,
-    DecryptReplyHead, DecryptRequest, Encrypt, EncryptReply, EncryptReplyHead, EncryptRequest,
+    DataKey, DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest, DataKeyReply, DataKeyRequest, Decrypt,
+    DecryptReply, DecryptReplyHead, DecryptRequest, Encrypt, EncryptReply, EncryptReplyHead, EncryptRequest,
 };
 
 use crate::codec::{BorrowDecode, Encode};

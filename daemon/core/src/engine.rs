@@ -207,3 +207,6 @@ impl LockedEngine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,7 @@ fn open_again(
     let master: Master = match given {
         Some(key) => {
             key_text::check(key).map_err(|why| Report::new(ErrorCode::KeyMalformed, why.to_string()))?;
-            shared.arena.place(|| *key).map_err(|full| crate::arena_full(&full))?
+            shared.arena.place(|| *key).map_err(crate::arena_full)?
         }
         None => source::read_again(&settings.origin, settings.lock_policy, &shared.arena)?,
     };

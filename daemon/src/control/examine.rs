@@ -23,7 +23,13 @@ pub(super) fn status(shared: &Shared, id: u32, replies: &mut ReplyBuffer<'_>) ->
     let settings = &shared.settings;
     let layout = &settings.layout;
     let (state, keys, versions, generation) = engine_facts(shared);
-    let degraded = if settings.backing == Backing::Unlocked { "memory is not locked" } else { "" };
+    let degraded = if cfg!(feature = "benchmark-without-audit") {
+        "built for benchmarks: operations are not recorded"
+    } else if settings.backing == Backing::Unlocked {
+        "memory is not locked"
+    } else {
+        ""
+    };
     let now = std::time::Instant::now();
     let values: [(&str, String); 21] = [
         ("version", env!("CARGO_PKG_VERSION").into()),

@@ -198,7 +198,7 @@ fn read_descriptor(descriptor: &OwnedFd, text: &mut LockedBuffer) -> Result<usiz
 }
 
 fn decode(text: &LockedBuffer, length: usize, arena: &LockedArena, source: &str) -> Result<Master, Report> {
-    let mut master = arena.place(|| [0; key_text::KEY_BYTES]).map_err(|full| crate::arena_full(&full))?;
+    let mut master = arena.place(|| [0; key_text::KEY_BYTES]).map_err(crate::arena_full)?;
     let text = text.get(..length).unwrap_or_default();
     key_text::parse(text, &mut master).map_err(|why| {
         Report::new(ErrorCode::KeyMalformed, "refusing to start: the master key is malformed")

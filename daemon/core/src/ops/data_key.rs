@@ -52,6 +52,6 @@ impl DataOperation for DataKey {
         work.entropy.fill(plain).map_err(|_| OperationError::Internal)?;
         let text = envelope.get_mut(HEADER_BYTES..HEADER_BYTES + PLAIN_BYTES);
         text.ok_or(OperationError::Internal)?.copy_from_slice(plain);
-        sealing::seal(authorized, kind, context, work, envelope)
+        sealing::seal((authorized.cipher(), authorized.key_id()), kind, context, work, envelope)
     }
 }

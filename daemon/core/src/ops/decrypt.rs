@@ -42,6 +42,6 @@ impl DataOperation for Decrypt {
         };
         let place =
             replies.payload(request_id, &head, plaintext_bytes).map_err(|_| OperationError::Internal)?;
-        sealing::open(authorized, request.envelope, context, work, place)
+        sealing::open(authorized.cipher(), request.envelope, context, work, place)
     }
 }

@@ -43,6 +43,6 @@ impl DataOperation for Encrypt {
         let place = replies.payload(request_id, &head, sealed_bytes).map_err(|_| OperationError::Internal)?;
         let text = place.get_mut(HEADER_BYTES..HEADER_BYTES + request.plaintext.len());
         text.ok_or(OperationError::Internal)?.copy_from_slice(request.plaintext);
-        sealing::seal(authorized, Kind::Message, context, work, place)
+        sealing::seal((authorized.cipher(), authorized.key_id()), Kind::Message, context, work, place)
     }
 }
