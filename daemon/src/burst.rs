@@ -274,8 +274,17 @@ impl<'s> BurstEntropy<'s> {
         Self { stock, filled: 0, used: 0, expected }
     }
 
+    fn wipe(&mut self) {
+        if let Some(drawn) = self.stock.get_mut(..self.filled) {
+            bytes::wipe(drawn);
+        }
+        (self.filled, self.used) = (0, 0);
+    }
+
     fn draw(&mut self, at_least: usize) -> Result<(), EntropyFailed> {
         let wanted = self.expected.clamp(at_least, self.stock.len().max(at_least));
+        // A shorter draw must not leave the end of a longer one behind.
+        self.wipe();
         let place = self.stock.get_mut(..wanted).ok_or(EntropyFailed)?;
         random::fill(place).map_err(|_| EntropyFailed)?;
         self.expected -= wanted.min(self.expected);
@@ -298,9 +307,7 @@ impl Entropy for BurstEntropy<'_> {
 
 impl Drop for BurstEntropy<'_> {
     fn drop(&mut self) {
-        if let Some(drawn) = self.stock.get_mut(..self.filled) {
-            bytes::wipe(drawn);
-        }
+        self.wipe();
     }
 }
 

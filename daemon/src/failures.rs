@@ -64,7 +64,7 @@ mod tests {
         window.count(start + Duration::from_secs(61));
         assert_eq!(window.total(start + Duration::from_secs(61)), 3);
         assert_eq!(window.total(start + Duration::from_secs(3599)), 3);
-        assert_eq!(window.total(start + Duration::from_secs(3600)), 1);
+        assert_eq!(window.total(start + Duration::from_hours(1)), 1);
         assert_eq!(window.total(start + Duration::from_secs(7300)), 0);
         window.count(start + Duration::from_secs(7300));
         assert_eq!(window.total(start + Duration::from_secs(7300)), 1);
