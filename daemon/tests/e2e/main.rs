@@ -1,0 +1,13 @@
+//! End-to-end tests of keyagentd: the real binary, its socket, its files, its signals; no mocks.
+//!
+//! One binary, so that it is linked once and its waits overlap. Bounded by default; `KEYAGENT_LONG=1`
+//! (set by .ci/long) runs every kill point, every fault and the long floods. What needs root, strace,
+//! setfacl or user namespaces says `SKIPPED: <test>: <why>` on stderr where they are missing.
+
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod sources;
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,67 @@
+//! The audit log as its owner can check it: opened with the master key, every mac recomputed.
+
+use std::fs;
+
+use keyagent_core::{
+    arena::HeapArena,
+    audit::{
+        AuditRoot,
+        verify::{self, Start, Verified},
+    },
+    entropy::{Entropy, EntropyFailed},
+    keyring::Keyring,
+};
+use serde_json::Value;
+
+use super::Home;
+
+/// The operating system's randomness, for keyrings that a test makes itself.
+pub(crate) struct TestEntropy;
+
+impl Entropy for TestEntropy {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyFailed> {
+        keyagent_sys::random::fill(out).map_err(|_| EntropyFailed)
+    }
+}
+
+/// The keyring of a home, opened with its key file.
+pub(crate) fn open_keyring(home: &Home) -> (Keyring<HeapArena>, AuditRoot<HeapArena>) {
+    let bytes = fs::read(home.state_file("keyring")).unwrap();
+    Keyring::open(&HeapArena, &bytes, &home.master()).unwrap()
+}
+
+/// Verifies the whole log against keyring and pin, as the daemon would at its next start.
+pub(crate) fn verify(home: &Home) -> Verified {
+    let (keyring, root) = open_keyring(home);
+    let log = fs::read(home.state_file("audit.log")).unwrap();
+    let pin = fs::read(home.state_file("audit.pin")).unwrap();
+    let pin = keyring.open_pin(&pin).unwrap();
+    let verified = verify::verify(&log, Start::NewLog, &root, keyring.keyring_id(), Some(&pin)).unwrap();
+    assert!(verified.accepts_keyring(keyring.generation(), keyring.head_digest()), "out of step");
+    verified
+}
+
+/// Every line of the log, after [`verify`]; none may be unfinished.
+pub(crate) fn lines(home: &Home) -> Vec<Value> {
+    let verified = verify(home);
+    assert_eq!(verified.unfinished_bytes, 0);
+    let lines = unverified_lines(home);
+    assert_eq!(lines.len() as u64, verified.lines);
+    lines
+}
+
+/// Every line of the log, whatever its mac.
+pub(crate) fn unverified_lines(home: &Home) -> Vec<Value> {
+    let log = fs::read_to_string(home.state_file("audit.log")).unwrap();
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// How many lines have this event.
+pub(crate) fn count(lines: &[Value], event: &str) -> usize {
+    lines.iter().filter(|line| line["event_type"] == event).count()
+}
+
+/// The events in order.
+pub(crate) fn events(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["event_type"].as_str().unwrap()).collect()
+}
