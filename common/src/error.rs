@@ -1,8 +1,9 @@
 //! The one table of public errors: number on the wire, name, exit code of a command, HTTP and gRPC
 //! status for bridges (docs/PROTOCOL.md, "Errors").
 //!
-//! Numbers below 100 travel in replies; those from 100 on are made by a process itself (start of the
-//! daemon, client). Numbers are never reused; a peer treats an unknown one as an error all the same.
+//! Numbers below 100 exist for replies; those from 100 on are about a process's own surroundings (start of
+//! the daemon, client), and travel only where an operation meets the same failure, as `unlock` may. Numbers
+//! are never reused; a peer treats an unknown one as an error all the same.
 
 use core::fmt;
 

@@ -11,9 +11,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use keyagent_core::audit::{
-    chain::Chain,
-    record::{Event, Peer, Record},
+use keyagent_core::{
+    audit::{
+        chain::Chain,
+        record::{Event, Peer, Record},
+    },
+    keyring::Keyring,
+    pin::Pin,
 };
 use keyagent_sys::memory::LockedArena;
 use nix::fcntl::OFlag;
@@ -72,6 +76,14 @@ pub(crate) struct Standing {
     pub(crate) seq: u64,
     /// Mac of the last group.
     pub(crate) mac: [u8; 32],
+}
+
+impl Standing {
+    /// The pin of this place in the log and of the keyring that goes with it.
+    pub(crate) fn pin(self, keyring: &Keyring<LockedArena>) -> Pin {
+        let Self { segment, seq, mac } = self;
+        Pin { segment, seq, mac, generation: keyring.generation(), head_digest: *keyring.head_digest() }
+    }
 }
 
 /// One line to write; its numbers and time are added here.

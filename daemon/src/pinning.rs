@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use keyagent_core::{engine::Engine, pin::Pin};
-use keyagent_sys::memory::LockedArena;
+use keyagent_core::engine::Engine;
+use keyagent_sys::{memory::LockedArena, thread::scrub_stack};
 use tokio::time::sleep;
 
 use crate::{
@@ -42,6 +42,9 @@ pub(crate) async fn pin_when_active(shared: Arc<Shared>) {
         {
             crate::report::warn(&error);
         }
+        drop(engine);
+        // The log's key and the pin's were used on this stack.
+        scrub_stack();
     }
 }
 
@@ -54,13 +57,7 @@ pub(crate) fn write_pin(shared: &Shared, engine: &Engine<LockedArena>) -> Result
 pub(crate) fn write(log: &AuditLog, engine: &Engine<LockedArena>, path: &Path) -> Result<(), PinNotWritten> {
     let Some(standing) = log.sync_for_pin()? else { return Ok(()) };
     let keyring = engine.keyring();
-    let pin = Pin {
-        segment: standing.segment,
-        seq: standing.seq,
-        mac: standing.mac,
-        generation: keyring.generation(),
-        head_digest: *keyring.head_digest(),
-    };
+    let pin = standing.pin(keyring);
     files::replace(path, &keyring.seal_pin(&pin))?;
     Ok(())
 }

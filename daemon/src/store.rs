@@ -80,8 +80,10 @@ pub(crate) fn commit(
     log: &AuditLog,
     layout: &Layout,
 ) -> Result<(), Report> {
+    let standing = log.sync_for_pin().map_err(|error| unrecorded(&error))?;
+    let pin = standing.map(|standing| standing.pin(keyring));
     let prepared =
-        draft.prepare(None, &mut SystemEntropy).map_err(|error| unusable(&layout.keyring, &error))?;
+        draft.prepare(pin.as_ref(), &mut SystemEntropy).map_err(|error| unusable(&layout.keyring, &error))?;
     let (generation, digest) = (prepared.generation, &prepared.head_digest);
     let staged = files::stage(&layout.keyring, &prepared.bytes).map_err(|error| failed(&error))?;
     log.append_durably(&[Line::own(Event::KeyringIntent { generation, digest })])

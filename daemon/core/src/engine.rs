@@ -169,7 +169,7 @@ impl<A: Arena> Engine<A> {
             }
             Target::Sealed(sealed) => {
                 let envelope = Envelope::parse(sealed).map_err(|_| OperationError::DoesNotOpen)?;
-                if !O::opens(envelope.kind) {
+                if !O::opens(envelope.kind, sealed.len()) {
                     return Err(OperationError::DoesNotOpen);
                 }
                 self.keyring.version_by_id(envelope.key_id).ok_or(OperationError::UnknownKeyId)?

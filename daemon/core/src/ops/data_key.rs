@@ -25,7 +25,7 @@ impl DataOperation for DataKey {
         PLAIN_BYTES
     }
 
-    fn opens(_: Kind) -> bool {
+    fn opens(_: Kind, _: usize) -> bool {
         false
     }
 

@@ -22,8 +22,8 @@ impl DataOperation for DataKeyOpen {
         request.envelope.len()
     }
 
-    fn opens(kind: Kind) -> bool {
-        matches!(kind, Kind::StreamKey | Kind::DataKey)
+    fn opens(kind: Kind, sealed_bytes: usize) -> bool {
+        matches!(kind, Kind::StreamKey | Kind::DataKey) && sealed_bytes == DATA_KEY_BYTES
     }
 
     fn run<A: Arena>(
@@ -34,9 +34,6 @@ impl DataOperation for DataKeyOpen {
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
     ) -> Result<(), OperationError> {
-        if request.envelope.len() != DATA_KEY_BYTES {
-            return Err(OperationError::DoesNotOpen);
-        }
         let plaintext_bytes = sealing::plaintext_bytes(request.envelope)?;
         let head = DecryptReplyHead {
             version: authorized.version(),

@@ -22,7 +22,7 @@ impl DataOperation for Decrypt {
         request.envelope.len()
     }
 
-    fn opens(kind: Kind) -> bool {
+    fn opens(kind: Kind, _: usize) -> bool {
         kind == Kind::Message
     }
 

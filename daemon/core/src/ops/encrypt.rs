@@ -23,7 +23,7 @@ impl DataOperation for Encrypt {
         request.plaintext.len()
     }
 
-    fn opens(_: Kind) -> bool {
+    fn opens(_: Kind, _: usize) -> bool {
         false
     }
 

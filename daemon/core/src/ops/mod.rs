@@ -40,8 +40,8 @@ pub trait DataOperation: Operation {
     fn context<'a>(request: &Self::Request<'a>) -> &'a [u8];
     /// Payload bytes: of the plaintext where one is given, else of the envelope.
     fn payload_bytes(request: &Self::Request<'_>) -> usize;
-    /// Whether this operation opens envelopes of a kind; of none where it does not open.
-    fn opens(kind: Kind) -> bool;
+    /// Whether this operation opens envelopes of a kind and a length in bytes; none where it does not open.
+    fn opens(kind: Kind, sealed_bytes: usize) -> bool;
     /// Does it: writes one success reply, or nothing.
     fn run<A: Arena>(
         authorized: &Authorized<'_, A, Self>,
