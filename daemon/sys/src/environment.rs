@@ -6,7 +6,7 @@
 
 #![expect(unsafe_code, reason = "the initial environment block has no owner in Rust")]
 
-use std::{ptr, slice};
+use std::{ffi::CString, ptr, slice};
 
 /// Positions after the command name in /proc/self/stat (`proc_pid_stat(5)`, fields 50 and 51, of which 3 is the first).
 const ENV_START: usize = 47;
@@ -44,6 +44,18 @@ pub enum EnvironmentError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// Whether the variable `name` is set; its value is looked at nowhere and copied nowhere.
+///
+/// `std::env::var_os` would leave a copy on the heap. Call it while one thread runs.
+pub fn is_set(name: &str) -> Result<bool, EnvironmentError> {
+    let unclear = || EnvironmentError::BadName { name: name.to_owned() };
+    let c_name = CString::new(name).map_err(|_| unclear())?;
+    require_single_thread()?;
+    // SAFETY: the name ends with NUL, and nobody changes the environment meanwhile: this is the only thread.
+    let value = unsafe { libc::getenv(c_name.as_ptr()) };
+    Ok(!value.is_null())
 }
 
 /// Moves the value of the variable `name` into `out` and returns its length in bytes; `None` when it is not set.

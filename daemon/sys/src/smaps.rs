@@ -19,6 +19,15 @@ pub(crate) fn of(address: usize) -> (String, Vec<String>) {
     panic!("no mapping contains {address:x}")
 }
 
+/// Bytes of the mapping that contains `address` for which there is memory.
+pub(crate) fn resident(address: usize) -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let start = format!("{address:x}-");
+    let lines = text.lines().skip_while(|line| !line.starts_with(&start));
+    let kibibytes = lines.into_iter().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    kibibytes.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
 /// Whether the mapping has all of these two-letter flags.
 pub(crate) fn has(address: usize, wanted: &[&str]) -> bool {
     let (_, flags) = of(address);

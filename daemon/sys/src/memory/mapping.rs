@@ -15,6 +15,9 @@ use nix::unistd::{SysconfVar, ftruncate, sysconf};
 
 use super::LockError;
 
+/// `mlock2(2)`: the same on every architecture; missing in the `libc` crate for glibc.
+const MLOCK_ONFAULT: libc::c_uint = 1;
+
 /// Pages `[start, start + guard + len + guard)`; only the middle is accessible.
 pub(super) struct Mapping {
     start: NonNull<libc::c_void>,
@@ -48,9 +51,18 @@ impl Mapping {
         size.opened("mmap(memfd_secret)", start)
     }
 
-    /// Locks the middle; also populates it, so that every page exists.
+    /// Locks the middle: a page is locked from its first touch on and costs no memory before.
+    ///
+    /// The whole length counts against `RLIMIT_MEMLOCK` at once. Kernels before 4.4 populate every page.
     pub(super) fn lock(&self) -> Result<(), Errno> {
         // SAFETY: the range is mapped, and locking changes no content.
+        let on_fault =
+            unsafe { libc::syscall(libc::SYS_mlock2, self.middle.as_ptr(), self.len, MLOCK_ONFAULT) };
+        match Errno::result(on_fault) {
+            Err(Errno::ENOSYS | Errno::EINVAL) => {}
+            result => return result.map(drop),
+        }
+        // SAFETY: as above.
         let locked = unsafe { memsec::mlock(self.middle.as_ptr(), self.len) };
         if locked { Ok(()) } else { Err(Errno::last()) }
     }

@@ -43,6 +43,20 @@ fn locked_pages_are_locked_and_undumped_and_wiped_on_fork() {
 }
 
 #[test]
+fn locked_pages_cost_memory_from_their_first_touch_on() {
+    const NAME: &str = "memory::region::tests::locked_pages_cost_memory_from_their_first_touch_on";
+    if child::role().is_none() {
+        return child::run_well(NAME, "touch");
+    }
+    let resident = |region: &Region| smaps::resident(region.start().addr());
+    let mut region = Region::locked(64 * PAGE, LockPolicy::Required).unwrap();
+    assert!(smaps::has(region.start().addr(), &["lo"]), "locked all the same");
+    assert_eq!(resident(&region), 0);
+    region.as_mut_slice()[5 * PAGE] = 1;
+    assert_eq!(resident(&region), PAGE);
+}
+
+#[test]
 fn both_sides_are_guarded() {
     for region in [Region::secret(PAGE, LockPolicy::Required), Region::locked(PAGE, LockPolicy::Required)] {
         let region = region.unwrap();
