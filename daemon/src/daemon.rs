@@ -114,6 +114,7 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
         started: Instant::now(),
         stopping: AtomicBool::new(false),
         stop: Notify::new(),
+        reload: Notify::new(),
     });
     if backing == Backing::Unlocked {
         crate::report::warn(&"DEGRADED: memory is not locked (--allow-unlocked-memory)");
@@ -128,7 +129,19 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
 
 /// Listens until asked to stop, then ends: requests in flight first, then keys, then the socket.
 fn serve(shared: &Arc<Shared>, workers: usize) -> Result<(), Report> {
+    // Before the socket exists: whoever can connect can rely on an orderly end.
+    signals::watch(shared).map_err(|error| {
+        Report::new(ErrorCode::Internal, "cannot listen for signals").why(error.to_string())
+    })?;
     let (endpoint, listener) = Endpoint::bind(&shared.settings.layout.socket)?;
+    let served = serve_on(shared, listener, workers);
+    let ended = end(shared);
+    endpoint.remove();
+    served.and(ended)
+}
+
+/// Until everything is stopped and every worker has ended.
+fn serve_on(shared: &Arc<Shared>, listener: OwnedFd, workers: usize) -> Result<(), Report> {
     let handles =
         (0..workers).map(|number| worker::start(shared, number)).collect::<Result<Vec<Handle>, _>>();
     let handles = handles.map_err(|error| {
@@ -136,10 +149,7 @@ fn serve(shared: &Arc<Shared>, workers: usize) -> Result<(), Report> {
             .why(error.to_string())
             .fix(crate::MEMLOCK_FIX)
     })?;
-    signals::watch(shared).map_err(|error| {
-        Report::new(ErrorCode::Internal, "cannot listen for signals").why(error.to_string())
-    })?;
-    accept_until_stopped(shared, listener, &handles)?;
+    let stopped = accept_until_stopped(shared, listener, &handles);
     let (senders, threads): (Vec<_>, Vec<_>) =
         handles.into_iter().map(|Handle { sender, thread }| (sender, thread)).unzip();
     // Workers end once no more connections can come.
@@ -149,9 +159,7 @@ fn serve(shared: &Arc<Shared>, workers: usize) -> Result<(), Report> {
             crate::report::warn(&error);
         }
     }
-    let ended = end(shared);
-    endpoint.remove();
-    ended
+    stopped
 }
 
 fn accept_until_stopped(shared: &Arc<Shared>, listener: OwnedFd, handles: &[Handle]) -> Result<(), Report> {
@@ -169,9 +177,11 @@ fn accept_until_stopped(shared: &Arc<Shared>, listener: OwnedFd, handles: &[Hand
         let senders = handles.iter().map(|handle| handle.sender.clone()).collect();
         let accepting = tasks.spawn_local(listen::accept_all(Arc::clone(shared), listener, senders));
         let pinning = tasks.spawn_local(pinning::pin_when_active(Arc::clone(shared)));
+        let reloading = tasks.spawn_local(reload_by_signal(Arc::clone(shared)));
         shared.stop.notified().await;
-        accepting.abort();
-        pinning.abort();
+        for task in [accepting, pinning, reloading] {
+            task.abort();
+        }
         Ok(())
     })
 }
@@ -189,12 +199,17 @@ fn end(shared: &Shared) -> Result<(), Report> {
     *engine = EngineState::Locked(keyagent_core::engine::LockedEngine);
     drop(engine);
     scrub_stack();
+    clear_vector_registers();
     recorded.map_err(|error| crate::store::unrecorded(&error))
 }
 
 /// SIGHUP: the same as the operation `reload`.
-pub(crate) fn reload_by_signal(shared: &Shared) {
-    if let Err(report) = control::reload(shared, None, "signal") {
-        crate::report::failure(&report);
+async fn reload_by_signal(shared: Arc<Shared>) {
+    loop {
+        shared.reload.notified().await;
+        if let Err(report) = control::reload(&shared, None, "signal") {
+            crate::report::failure(&report);
+        }
+        scrub_stack();
     }
 }

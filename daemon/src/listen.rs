@@ -11,7 +11,7 @@ use std::{
 
 use interprocess::{local_socket::traits::tokio::Listener as _, os::unix::uds_local_socket::tokio::Listener};
 use keyagent_core::audit::record::Event;
-use keyagent_sys::{limits, peer};
+use keyagent_sys::{limits, peer, thread::scrub_stack};
 use tokio::{
     sync::{Semaphore, mpsc::UnboundedSender},
     time::sleep,
@@ -26,7 +26,7 @@ use crate::{
 /// Most connections at once, whatever the limit of descriptors.
 const MAX_CONNECTIONS: usize = 16_384;
 /// Descriptors kept free for files and runtimes.
-const RESERVED_DESCRIPTORS: usize = 64;
+pub(crate) const RESERVED_DESCRIPTORS: usize = 64;
 /// Pause after an accept that failed for want of something.
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// Refused peers are summed up into one line of the log in this time.
@@ -115,4 +115,5 @@ pub(crate) fn write_refusals(shared: &Shared) {
         Err(error) => crate::report::warn(&error),
     }
     refusals.written = Some(Instant::now());
+    scrub_stack();
 }

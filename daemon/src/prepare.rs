@@ -26,7 +26,7 @@ use nix::{
     unistd::gethostname,
 };
 
-use crate::{daemon::Setup, options::Options, source::Sources};
+use crate::{daemon::Setup, listen::RESERVED_DESCRIPTORS, options::Options, source::Sources};
 
 /// Room for the text of `KEYAGENT_KEY` and one byte more.
 const VARIABLE_BYTES: usize = keyagent_common::key_text::MAX_TEXT_BYTES + 1;
@@ -70,7 +70,7 @@ pub(crate) fn setup(options: Options) -> Result<Setup, Report> {
     harden::ignore_signal(Signal::SIGPIPE as i32).map_err(protect)?;
     harden::ignore_signal(Signal::SIGXFSZ as i32).map_err(protect)?;
     harden::limit_malloc_arenas().map_err(protect)?;
-    raise_descriptor_limit();
+    raise_descriptor_limit()?;
     if peer::effective_uid() == 0 && !options.system {
         crate::report::warn(
             &"running as root in user mode; a service belongs to a user of its own (--system)",
@@ -84,8 +84,17 @@ pub(crate) fn setup(options: Options) -> Result<Setup, Report> {
 
 /// Takes `KEYAGENT_KEY` out of the environment block, whether or not it will be used.
 fn take_key_variable(policy: LockPolicy) -> Result<Option<(LockedBuffer, usize)>, Report> {
-    if std::env::var_os("KEYAGENT_KEY").is_none() {
-        return Ok(None);
+    // `std::env::var_os` would leave a copy of the value on the heap.
+    match environment::is_set("KEYAGENT_KEY") {
+        Ok(true) => {}
+        Ok(false) => return Ok(None),
+        Err(error) => {
+            return Err(Report::new(
+                ErrorCode::Internal,
+                "refusing to start: the environment cannot be read",
+            )
+            .why(error.to_string()));
+        }
     }
     let mut place =
         LockedBuffer::secret(VARIABLE_BYTES, policy).map_err(|error| crate::memory_not_locked(&error))?;
@@ -142,13 +151,22 @@ fn variable_text(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|text| !text.is_empty())
 }
 
-/// Up to the hard limit; fewer descriptors only mean fewer connections.
-fn raise_descriptor_limit() {
+/// Up to the hard limit; fewer descriptors only mean fewer connections, down to what the daemon itself needs.
+fn raise_descriptor_limit() -> Result<(), Report> {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
         && let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
         let now = limits::descriptor_limit().unwrap_or(soft);
         crate::report::warn(&format!("the limit of {now} descriptors could not be raised: {errno}"));
+    }
+    match limits::descriptor_limit() {
+        Some(limit) if limit <= RESERVED_DESCRIPTORS as u64 => Err(Report::new(
+            ErrorCode::Configuration,
+            "refusing to start: the limit of open files leaves no room for connections",
+        )
+        .why(format!("it is {limit}, and the daemon needs {RESERVED_DESCRIPTORS} for itself"))
+        .fix("ulimit -n 1024 (or LimitNOFILE=1024 in the unit)")),
+        _ => Ok(()),
     }
 }

@@ -7,16 +7,17 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{daemon, state::Shared};
+use crate::state::Shared;
 
-/// Waits for signals on a thread of its own, which never touches a key.
+/// Waits for signals on a thread of its own, which never touches a key: its stack is ordinary memory, and
+/// even the audit line of a reload is made with a key. So it only tells the control thread.
 pub(crate) fn watch(shared: &Arc<Shared>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let shared = Arc::clone(shared);
     std::thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(move || {
         for signal in &mut signals {
             match signal {
-                SIGHUP => daemon::reload_by_signal(&shared),
+                SIGHUP => shared.reload.notify_one(),
                 _ => shared.begin_stop(),
             }
         }

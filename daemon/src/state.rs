@@ -92,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: AtomicBool,
     /// Told when `stopping` is set.
     pub(crate) stop: Notify,
+    /// Told when a signal asks for a reload.
+    pub(crate) reload: Notify,
 }
 
 impl Shared {
