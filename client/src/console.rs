@@ -116,7 +116,9 @@ impl Console {
             to_stderr(&passed.text);
             return;
         }
-        let what = passed.text.lines().next().unwrap_or_default();
+        // Warnings may stand before the line that says why it ended.
+        let said = passed.text.lines().rfind(|line| line.starts_with("keyagentd: "));
+        let what = said.or_else(|| passed.text.lines().next()).unwrap_or_default();
         let last = passed.text.lines().rfind(|line| line.trim_start().starts_with("code "));
         say_json(&PassedDocument {
             schema: "keyagent.error/1",

@@ -132,7 +132,11 @@ fn reached(status: &AgentStatus) -> Finding {
 
 fn not_reached(error: &Error) -> Finding {
     let report = error.report();
-    let facts: Vec<&str> = report.facts.iter().map(|(_, value)| value.as_str()).collect();
+    let facts: Vec<String> = report
+        .facts
+        .iter()
+        .map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     let why = if report.why.is_empty() { facts.join("; ") } else { report.why };
     let fix = report.fix.split("   ").next().unwrap_or_default().to_owned();
     Finding::new("agent", CheckResult::Failed, format!("{}: {why}", report.what)).fix(fix)

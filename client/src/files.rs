@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::{
     failure::{Failure, usage},
-    output::Destination,
+    input,
+    output::{self, Destination},
 };
 
 /// What an encrypted file's name ends with.
@@ -83,11 +84,20 @@ impl FileArguments {
                 .fix("leave --output away: each FILE becomes FILE.ka, or loses that ending")
                 .into());
         }
-        files.into_iter().map(|input| job_beside(input, replace, naming)).collect()
+        let jobs = files.into_iter().map(|input| job_beside(input, replace, naming));
+        let jobs = jobs.collect::<Result<Vec<_>, Failure>>()?;
+        jobs.iter().try_for_each(Job::check)?;
+        Ok(jobs)
     }
 }
 
 impl Job {
+    /// Refuses what is known to fail before any work is done.
+    fn check(&self) -> Result<(), Failure> {
+        self.input.as_deref().map_or(Ok(()), input::check_exists)?;
+        output::check_destination(&self.destination)
+    }
+
     /// How the input is called.
     pub(crate) fn input_name(&self) -> String {
         self.input.as_deref().unwrap_or(Path::new("-")).display().to_string()
@@ -144,11 +154,19 @@ mod tests {
         assert_eq!(jobs(&[], None, Naming::Append).unwrap(), ["-"]);
         assert_eq!(jobs(&["a"], None, Naming::Append).unwrap(), ["-"]);
         assert_eq!(jobs(&["a"], Some("b"), Naming::Append).unwrap(), ["b"]);
-        assert_eq!(jobs(&["a", "d/b"], None, Naming::Append).unwrap(), ["a.ka", "d/b.ka"]);
-        assert_eq!(jobs(&["a.ka", "d/b.ka"], None, Naming::Strip).unwrap(), ["a", "d/b"]);
-        assert!(jobs(&["a", "b"], Some("c"), Naming::Append).is_err());
-        assert!(jobs(&["a", "-"], None, Naming::Append).is_err());
-        assert!(jobs(&["a.ka", "b"], None, Naming::Strip).is_err());
-        assert!(jobs(&["a.ka", "d/.ka"], None, Naming::Strip).is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let names =
+            ["a", "b", "c.ka", "d.ka"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+        names.iter().for_each(|name| std::fs::write(name, "").unwrap());
+        let [a, b, c, d] = names.each_ref().map(String::as_str);
+        assert_eq!(jobs(&[a, b], None, Naming::Append).unwrap(), [format!("{a}.ka"), format!("{b}.ka")]);
+        assert_eq!(jobs(&[c, d], None, Naming::Strip).unwrap(), [&c[..c.len() - 3], &d[..d.len() - 3]]);
+        assert!(jobs(&[a, b], Some("c"), Naming::Append).is_err());
+        assert!(jobs(&[a, "-"], None, Naming::Append).is_err());
+        assert!(jobs(&[c, b], None, Naming::Strip).is_err());
+        assert!(jobs(&[c, "d/.ka"], None, Naming::Strip).is_err());
+        assert!(jobs(&[a, "/no such file"], None, Naming::Append).is_err());
+        std::fs::write(format!("{b}.ka"), "").unwrap();
+        assert!(jobs(&[a, b], None, Naming::Append).is_err(), "the second target exists");
     }
 }

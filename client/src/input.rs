@@ -132,6 +132,14 @@ impl Read for Input {
     }
 }
 
+/// Refuses a name behind which there is nothing.
+pub(crate) fn check_exists(path: &Path) -> Result<(), Failure> {
+    if std::fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(no_such_file(path).into());
+    }
+    Ok(())
+}
+
 /// Reads until the buffer is full or the input ends; the number of bytes.
 pub(crate) fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;

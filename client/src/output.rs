@@ -106,6 +106,14 @@ impl Output {
     }
 }
 
+/// Refuses a target that cannot be written, without an input to compare it with.
+pub(crate) fn check_destination(destination: &Destination) -> Result<(), Failure> {
+    match destination {
+        Destination::Stdout { .. } => Ok(()),
+        Destination::File { path, replace } => check_target(path, *replace, None),
+    }
+}
+
 /// The temporary file, made now if it was not needed before.
 fn make<'t>(temporary: &'t mut Option<Temporary>, path: &Path) -> Result<&'t mut Temporary, Failure> {
     if temporary.is_none() {

@@ -1,4 +1,10 @@
 //! What the client does when the other side misbehaves: drives the real binary against a fake agent.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests; clippy knows only functions marked #[test]"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! What the command line does by itself, without any agent.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests; clippy knows only functions marked #[test]"
+)]
 
 mod support;
 

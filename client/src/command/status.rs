@@ -40,7 +40,10 @@ fn text(console: &Console, status: &AgentStatus) -> String {
     row("socket", status.shown("socket"));
     let master = status.short_fingerprint().unwrap_or_else(|| "-".to_owned());
     row("master", format!("{master}   from {}", status.shown("master_source")));
-    row("keys", format!("{} keys, {} versions", status.shown("keys"), status.shown("key_versions")));
+    row(
+        "keys",
+        format!("{}, {}", counted(status, "keys", "key"), counted(status, "key_versions", "version")),
+    );
     row(
         "memory",
         format!("{} ({}) · core dumps {}", size(status), status.shown("memory"), status.shown("dumps")),
@@ -70,6 +73,14 @@ fn size(status: &AgentStatus) -> String {
     status
         .number("memory_bytes")
         .map_or("-".to_owned(), |bytes| format!("{} KiB locked", bytes.div_ceil(1024)))
+}
+
+fn counted(status: &AgentStatus, field: &str, word: &str) -> String {
+    match status.number(field) {
+        Some(1) => format!("1 {word}"),
+        Some(number) => format!("{} {word}s", grouped(number)),
+        None => format!("- {word}s"),
+    }
 }
 
 /// The two largest units.
