@@ -157,7 +157,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let names =
             ["a", "b", "c.ka", "d.ka"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
-        names.iter().for_each(|name| std::fs::write(name, "").unwrap());
+        for name in &names {
+            std::fs::write(name, "").unwrap();
+        }
         let [a, b, c, d] = names.each_ref().map(String::as_str);
         assert_eq!(jobs(&[a, b], None, Naming::Append).unwrap(), [format!("{a}.ka"), format!("{b}.ka")]);
         assert_eq!(jobs(&[c, d], None, Naming::Strip).unwrap(), [&c[..c.len() - 3], &d[..d.len() - 3]]);

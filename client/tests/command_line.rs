@@ -136,7 +136,7 @@ fn inspect_says_the_same_of_bytes_and_text() {
         let documents = [&bytes[..], text.as_bytes(), newline.as_bytes()].map(|input| {
             let output = keyagent(folder.path(), &["inspect", "--json"], input);
             let mut json: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
-            assert_eq!(json["plaintext_bytes"].as_u64().unwrap() as usize, bytes.len() - 73);
+            assert_eq!(json["plaintext_bytes"].as_u64().unwrap(), bytes.len() as u64 - 73);
             json["form"].take();
             json
         });

@@ -1,11 +1,7 @@
 //! What the tests of the client share: running the real `keyagent`, and a fake agent that speaks the
 //! real codec over a real socket.
 #![allow(dead_code, reason = "every test file is a crate of its own and uses a part")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests; clippy knows only functions marked #[test]"
-)]
+#![expect(clippy::unwrap_used, reason = "tests; clippy knows only functions marked #[test]")]
 
 use std::{
     ffi::OsStr,
