@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -157,29 +157,23 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Number and previous mac of the segment that would come next.
-    pub(crate) fn next_segment(&self) -> (u64, [u8; 32]) {
-        let inner = self.lock();
-        (inner.segment + 1, inner.chain.last_mac())
-    }
-
-    /// Begins the next segment with a fresh chain, at unlock. The engine is held exclusively meanwhile,
-    /// so nothing is appended between [`Self::next_segment`] and this.
-    pub(crate) fn begin_segment(
+    /// Begins the next segment with a fresh chain: at unlock. `make` gets its number and the mac before it,
+    /// and gives the chain and its salt; nothing else is appended meanwhile.
+    pub(crate) fn begin_segment<E: From<AuditUnwritable>>(
         &self,
-        chain: Chain<LockedArena>,
-        salt: &[u8; 16],
+        make: impl FnOnce(u64, [u8; 32]) -> Result<(Chain<LockedArena>, [u8; 16]), E>,
         identity: SegmentIdentity<'_>,
-    ) -> Result<(), AuditUnwritable> {
+    ) -> Result<(), E> {
         let mut inner = self.lock();
         let previous_mac = inner.chain.last_mac();
+        let (chain, salt) = make(inner.segment + 1, previous_mac)?;
         let before = std::mem::replace(&mut inner.chain, chain);
         inner.segment += 1;
-        let first = identity.first_line(salt, &previous_mac);
+        let first = identity.first_line(&salt, &previous_mac);
         inner.append(&[first], false).map_err(|(action, error)| {
             inner.chain = before;
             inner.segment -= 1;
-            self.unwritable(action, error)
+            E::from(self.unwritable(action, error))
         })
     }
 
@@ -187,14 +181,18 @@ impl AuditLog {
     pub(crate) fn sync_for_pin(&self) -> Result<Option<Standing>, AuditUnwritable> {
         let (file, standing) = {
             let mut inner = self.lock();
-            if !std::mem::take(&mut inner.unpinned) {
+            if !inner.unpinned {
                 return Ok(None);
             }
             let file = inner.file.try_clone().map_err(|error| self.unwritable("sync", error))?;
+            inner.unpinned = false;
             (file, Standing { segment: inner.segment, seq: inner.last_seq, mac: inner.chain.last_mac() })
         };
         // Outside the lock: requests go on while the disk works.
-        file.sync_data().map_err(|error| self.unwritable("sync", error))?;
+        if let Err(error) = file.sync_data() {
+            self.lock().spoiled = true;
+            return Err(self.unwritable("sync", error));
+        }
         Ok(Some(standing))
     }
 
@@ -263,21 +261,20 @@ impl Inner {
             record.push_to_group(&mut self.group);
         }
         let sealed = self.chain.seal_group(&mut self.group);
-        if let Err(error) = self.write_at_end(durable) {
+        if let Err(error) = self.file.write_all_at(&self.group, self.length) {
             // Undo: what was not acknowledged must not stand in the log.
             self.spoiled = self.file.set_len(self.length).is_err();
             return Err(("write", error));
+        }
+        if durable && let Err(error) = self.file.sync_data() {
+            // After a failed sync nobody knows what is on the disk: this log is at its end.
+            self.spoiled = true;
+            return Err(("sync", error));
         }
         self.chain.advance(sealed);
         self.length += self.group.len() as u64;
         self.last_seq = seq;
         self.unpinned = true;
         Ok(())
-    }
-
-    fn write_at_end(&mut self, durable: bool) -> io::Result<()> {
-        self.file.write_all_at(&self.group, self.length)?;
-        self.file.flush()?;
-        if durable { self.file.sync_data() } else { Ok(()) }
     }
 }

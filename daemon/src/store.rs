@@ -137,9 +137,8 @@ pub(crate) fn begin_segment(
         epoch: keyring.epoch(),
         keyring_id: keyring.keyring_id(),
     };
-    let (segment, previous_mac) = shared.audit.next_segment();
-    let (chain, salt) = chain(&shared.arena, keyring, root, segment, previous_mac)?;
-    shared.audit.begin_segment(chain, &salt, identity).map_err(|error| unrecorded(&error))
+    let make = |segment, previous_mac| chain(&shared.arena, keyring, root, segment, previous_mac);
+    shared.audit.begin_segment(make, identity)
 }
 
 /// `KEYAGENT_EXPECT_KEY_ID`: refuses every master key but the one named.
@@ -199,6 +198,12 @@ pub(crate) fn failed(error: &FileError) -> Report {
         .fact("file", error.path.display().to_string())
         .why(error.to_string())
         .fix("check owner, rights and free space of the folder; nothing was changed")
+}
+
+impl From<AuditUnwritable> for Report {
+    fn from(error: AuditUnwritable) -> Self {
+        unrecorded(&error)
+    }
 }
 
 /// The log refused a line.
