@@ -5,7 +5,17 @@
 //! setfacl or user namespaces says `SKIPPED: <test>: <why>` on stderr where they are missing.
 
 #[cfg(test)]
+mod helper;
+#[cfg(test)]
+mod key_file;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod namespaces;
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
+mod socket;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]

@@ -1,0 +1,100 @@
+//! User namespaces (row 3): an unmapped user shows as the overflow uid and is never served, whoever the
+//! daemon runs as; a caller that calls itself root in its own namespace is seen as who it is.
+
+use std::{fs, process::Command};
+
+use crate::{
+    helper::{Treatment, probe},
+    peers::{open_for_all, refusals},
+    support::{Home, am_root, log, process::Daemon, skipped},
+};
+
+const FOREIGN: u32 = 54_321;
+
+fn overflow_uid() -> u32 {
+    fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap().trim().parse().unwrap()
+}
+
+/// Whether a user namespace can be made at all.
+fn can_unshare(arguments: &[&str]) -> bool {
+    Command::new("unshare").args(arguments).arg("true").output().is_ok_and(|output| output.status.success())
+}
+
+fn start_in_namespace(home: &Home, unshare: &[&str]) -> Daemon {
+    let daemon = Daemon::spawn(home.command_through(unshare), &home.socket());
+    let mut daemon = daemon;
+    while fs::symlink_metadata(home.socket()).is_err() {
+        assert!(!daemon.has_ended(), "{}", daemon.stderr());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    open_for_all(home);
+    daemon
+}
+
+#[test]
+fn an_unmapped_user_is_refused() {
+    const NAME: &str = "an_unmapped_user_is_refused";
+    if !am_root() || !can_unshare(&["-U", "-r"]) {
+        return skipped(NAME, "needs root and user namespaces");
+    }
+    let home = Home::initialized();
+    let daemon = start_in_namespace(&home, &["unshare", "-U", "-r"]);
+    assert_eq!(probe(daemon.socket(), &[], FOREIGN, FOREIGN), Treatment::Refused);
+    assert_eq!(probe(daemon.socket(), &[], 0, 0), Treatment::Served);
+    daemon.terminate();
+    assert_eq!(refusals(&home, overflow_uid()), 1);
+}
+
+#[test]
+fn the_overflow_user_is_refused_even_by_a_daemon_that_is_it() {
+    const NAME: &str = "the_overflow_user_is_refused_even_by_a_daemon_that_is_it";
+    if !am_root() || !can_unshare(&["-U"]) {
+        return skipped(NAME, "needs root and user namespaces");
+    }
+    let home = Home::initialized();
+    // Without a map everybody is 65534 in there: the daemon, root outside, and strangers.
+    let daemon = start_in_namespace(&home, &["unshare", "-U"]);
+    for uid in [0, FOREIGN, overflow_uid()] {
+        assert_eq!(probe(daemon.socket(), &[], uid, uid), Treatment::Refused, "uid {uid}");
+    }
+    daemon.terminate();
+    assert_eq!(refusals(&home, overflow_uid()), 3);
+}
+
+#[test]
+fn the_overflow_user_outside_a_namespace_is_refused_too() {
+    if !am_root() {
+        return skipped("the_overflow_user_outside_a_namespace_is_refused_too", "needs root");
+    }
+    let home = Home::initialized();
+    let daemon = home.start();
+    open_for_all(&home);
+    assert_eq!(probe(daemon.socket(), &[], overflow_uid(), overflow_uid()), Treatment::Refused);
+    daemon.terminate();
+    assert_eq!(refusals(&home, overflow_uid()), 1);
+}
+
+#[test]
+fn a_caller_in_a_namespace_is_seen_as_who_it_is() {
+    const NAME: &str = "a_caller_in_a_namespace_is_seen_as_who_it_is";
+    if !am_root() || !can_unshare(&["-U", "-r"]) {
+        return skipped(NAME, "needs root and user namespaces");
+    }
+    let home = Home::initialized();
+    let daemon = home.start();
+    open_for_all(&home);
+    // The owner, whatever it calls itself in there.
+    for unshare in [&["unshare", "-U", "-r"][..], &["unshare", "-U"]] {
+        assert_eq!(probe(daemon.socket(), unshare, 0, 0), Treatment::Served, "{unshare:?}");
+    }
+    // A stranger that has made itself root.
+    match probe(daemon.socket(), &["unshare", "-U", "-r"], FOREIGN, FOREIGN) {
+        Treatment::NoProbe => skipped(NAME, "another user cannot reach the test binary or make a namespace"),
+        treatment => {
+            assert_eq!(treatment, Treatment::Refused);
+            daemon.terminate();
+            assert_eq!(refusals(&home, FOREIGN), 1);
+            assert_eq!(log::count(&log::lines(&home), "peer.refused"), 1);
+        }
+    }
+}
