@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{ColorChoice, Globals},
-    failure::{Failure, Passed, cannot_write},
+    failure::{Failure, Passed, cannot_write, usage},
     stdio::Stdout,
 };
 
@@ -153,7 +153,12 @@ pub(crate) fn ask(question: &str, default: &str) -> Result<String, Failure> {
     let shown = if default.is_empty() { String::new() } else { format!(" [{default}]") };
     to_stderr(&format!("{question}{shown} "));
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(|error| crate::failure::cannot_read("terminal", &error))?;
+    let count = std::io::stdin()
+        .read_line(&mut line)
+        .map_err(|error| crate::failure::cannot_read("terminal", &error))?;
+    if count == 0 {
+        return Err(usage("no answer; nothing was done").fix("give the answers as flags").into());
+    }
     let answer = line.trim();
     Ok(if answer.is_empty() { default } else { answer }.to_owned())
 }

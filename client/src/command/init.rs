@@ -205,8 +205,8 @@ fn advise(session: &Session<'_>, plan: &Plan, short: &str) {
         "keyagent: made master key {short}\n\n  \
          key      {}\n  \
          keyring  {}\n  \
-         backup   copy both files, to two different places: each is useless without the other\n           \
-         and both together open everything; the keyring again after every change of keys\n  \
+         backup   copy both, to two places apart from each other: whoever has the key file can decrypt,\n           \
+         and without the keyring keys made later are lost; copy the keyring after every change\n  \
          next     {}\n",
         plan.key_file.display(),
         plan.layout.keyring.display(),
