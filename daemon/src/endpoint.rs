@@ -4,14 +4,18 @@
 
 use std::{
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{FileTypeExt, MetadataExt},
     },
     path::{Path, PathBuf},
 };
 
 use keyagent_common::{error::ErrorCode, layout::MAX_SOCKET_PATH_BYTES, report::Report};
-use keyagent_sys::{peer, socket};
+use keyagent_sys::peer;
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+};
 
 use crate::{
     files::{self, LockFile},
@@ -35,13 +39,9 @@ impl Endpoint {
         let mut lock_path = path.as_os_str().to_os_string();
         lock_path.push(".lock");
         let lock = files::try_lock(Path::new(&lock_path)).map_err(|error| store::failed(&error))?;
-        let lock = lock.ok_or_else(|| {
-            Report::new(ErrorCode::AlreadyRunning, "refusing to start: another daemon listens on this socket")
-                .fact("socket", path.display().to_string())
-                .fix("keyagent status")
-        })?;
+        let lock = lock.ok_or_else(|| already_running(path))?;
         clear_stale(path)?;
-        let listener = socket::listen_private(path, 0o600).map_err(|error| {
+        let listener = keyagent_sys::socket::listen_private(path, 0o600).map_err(|error| {
             Report::new(ErrorCode::Configuration, "cannot listen on the socket")
                 .fact("socket", path.display().to_string())
                 .why(error.to_string())
@@ -78,10 +78,14 @@ fn check_path(path: &Path) -> Result<(), Report> {
         .fix("choose another place with --socket"))
 }
 
-/// Under the lock nobody of ours listens: a socket of mine at the path is a left-over.
+/// Under the lock nobody of ours listens: a socket of mine at the path that takes no connection is a left-over.
 fn clear_stale(path: &Path) -> Result<(), Report> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     let mine = metadata.file_type().is_socket() && metadata.uid() == peer::effective_uid();
+    if mine && is_answered(path) {
+        // Its lock was removed, or it is another program's.
+        return Err(already_running(path));
+    }
     if mine && std::fs::remove_file(path).is_ok() {
         return Ok(());
     }
@@ -89,4 +93,20 @@ fn clear_stale(path: &Path) -> Result<(), Report> {
         .fact("socket", path.display().to_string())
         .why("it is no socket of this user, so it is left alone")
         .fix("remove it, or choose another place with --socket"))
+}
+
+/// Whether somebody listens there; asked without waiting, since a full queue is an answer too.
+fn is_answered(path: &Path) -> bool {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let asked = UnixAddr::new(path).and_then(|address| {
+        let asking = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(asking.as_raw_fd(), &address)
+    });
+    !matches!(asked, Err(Errno::ECONNREFUSED | Errno::ENOENT))
+}
+
+fn already_running(path: &Path) -> Report {
+    Report::new(ErrorCode::AlreadyRunning, "refusing to start: another daemon listens on this socket")
+        .fact("socket", path.display().to_string())
+        .fix("keyagent status")
 }
