@@ -5,6 +5,8 @@
 //! setfacl or user namespaces says `SKIPPED: <test>: <why>` on stderr where they are missing.
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod helper;
 #[cfg(test)]
 mod key_file;

@@ -32,13 +32,23 @@ pub(crate) fn open_keyring(home: &Home) -> (Keyring<HeapArena>, AuditRoot<HeapAr
 
 /// Verifies the whole log against keyring and pin, as the daemon would at its next start.
 pub(crate) fn verify(home: &Home) -> Verified {
-    let (keyring, root) = open_keyring(home);
-    let log = fs::read(home.state_file("audit.log")).unwrap();
-    let pin = fs::read(home.state_file("audit.pin")).unwrap();
-    let pin = keyring.open_pin(&pin).unwrap();
-    let verified = verify::verify(&log, Start::NewLog, &root, keyring.keyring_id(), Some(&pin)).unwrap();
-    assert!(verified.accepts_keyring(keyring.generation(), keyring.head_digest()), "out of step");
-    verified
+    try_verify(home).unwrap()
+}
+
+/// The same; what is wrong, if anything is.
+pub(crate) fn try_verify(home: &Home) -> Result<Verified, String> {
+    let read = |name: &str| fs::read(home.state_file(name)).map_err(|error| format!("{name}: {error}"));
+    let (keyring, root) =
+        Keyring::open(&HeapArena, &read("keyring")?, &home.master()).map_err(|error| error.to_string())?;
+    let pin = keyring.open_pin(&read("audit.pin")?).map_err(|error| error.to_string())?;
+    let pins = [Some(&pin), keyring.pin()];
+    let furthest = pins.into_iter().flatten().max_by_key(|pin| pin.seq);
+    let verified = verify::verify(&read("audit.log")?, Start::NewLog, &root, keyring.keyring_id(), furthest);
+    let verified = verified.map_err(|error| error.to_string())?;
+    if !verified.accepts_keyring(keyring.generation(), keyring.head_digest()) {
+        return Err("keyring and log are out of step".into());
+    }
+    Ok(verified)
 }
 
 /// Every line of the log, after [`verify`]; none may be unfinished.
@@ -52,8 +62,16 @@ pub(crate) fn lines(home: &Home) -> Vec<Value> {
 
 /// Every line of the log, whatever its mac.
 pub(crate) fn unverified_lines(home: &Home) -> Vec<Value> {
+    unverified_lines_of(home, 0)
+}
+
+/// The same without the bytes that a crash left behind the last complete group.
+pub(crate) fn unverified_lines_of(home: &Home, unfinished_bytes: usize) -> Vec<Value> {
     let log = fs::read_to_string(home.state_file("audit.log")).unwrap();
-    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    log[..log.len() - unfinished_bytes]
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// How many lines have this event.

@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod log;
 pub(crate) mod process;
+pub(crate) mod recovery;
 
 use std::{
     fs,
