@@ -12,7 +12,7 @@ use keyagent_core::{audit::record::Event, authorize::Policy};
 use keyagent_sys::{
     memory::{Backing, LockPolicy, LockedArena},
     peer, random,
-    thread::{clear_vector_registers, scrub_stack},
+    thread::{self, clear_vector_registers, scrub_stack},
 };
 use tokio::{sync::Notify, task::LocalSet};
 
@@ -121,6 +121,9 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
     }
     if cfg!(feature = "benchmark-without-audit") {
         crate::report::warn(&"DEGRADED: built for benchmarks: operations are not recorded");
+    }
+    if thread::CONTROL_UNSCRUBBED {
+        crate::report::warn(&"DANGER: a control build of the memory test: keys lie open on ordinary stacks");
     }
     let result = serve(&shared, workers);
     drop(store_lock);

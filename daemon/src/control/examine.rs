@@ -23,7 +23,9 @@ pub(super) fn status(shared: &Shared, id: u32, replies: &mut ReplyBuffer<'_>) ->
     let settings = &shared.settings;
     let layout = &settings.layout;
     let (state, keys, versions, generation) = engine_facts(shared);
-    let degraded = if cfg!(feature = "benchmark-without-audit") {
+    let degraded = if keyagent_sys::thread::CONTROL_UNSCRUBBED {
+        "a control build of the memory test: keys lie open on ordinary stacks"
+    } else if cfg!(feature = "benchmark-without-audit") {
         "built for benchmarks: operations are not recorded"
     } else if settings.backing == Backing::Unlocked {
         "memory is not locked"

@@ -42,6 +42,12 @@ impl Region {
         Ok(Self { mapping, backing })
     }
 
+    /// Ordinary memory with guard pages: stacks in the control build of the memory test.
+    #[cfg(feature = "control-unscrubbed")]
+    pub(crate) fn ordinary(len: usize, _policy: LockPolicy) -> Result<Self, LockError> {
+        Ok(Self { mapping: Mapping::anonymous(len)?, backing: Backing::Unlocked })
+    }
+
     fn memfd_secret(len: usize) -> Result<Self, LockError> {
         let mapping = Mapping::secret(len)?;
         mapping.advise("madvise(MADV_DONTFORK)", libc::MADV_DONTFORK)?;

@@ -11,6 +11,9 @@
 #[cfg(target_arch = "x86_64")]
 #[inline(never)]
 pub fn clear_vector_registers() {
+    if super::CONTROL_UNSCRUBBED {
+        return;
+    }
     let level: u32 = if std::arch::is_x86_feature_detected!("avx512f") {
         2
     } else {
