@@ -12,13 +12,11 @@ use std::{
 use interprocess::{local_socket::traits::tokio::Listener as _, os::unix::uds_local_socket::tokio::Listener};
 use keyagent_core::audit::record::Event;
 use keyagent_sys::{limits, peer, thread::scrub_stack};
-use tokio::{
-    sync::{Semaphore, mpsc::UnboundedSender},
-    time::sleep,
-};
+use tokio::{sync::mpsc::UnboundedSender, time::sleep};
 
 use crate::{
     audit_log::Line,
+    seats::Seats,
     state::{Counters, Shared},
     worker::Accepted,
 };
@@ -45,7 +43,7 @@ pub(crate) async fn accept_all(
     listener: Listener,
     workers: Vec<UnboundedSender<Accepted>>,
 ) {
-    let permits = Arc::new(Semaphore::new(max_connections()));
+    let seats = Arc::new(Seats::new(max_connections()));
     let overflow = peer::overflow_ids();
     for worker in workers.iter().cycle() {
         // One connection a turn; a refused one does not count.
@@ -61,11 +59,11 @@ pub(crate) async fn accept_all(
                 refuse(&shared, credentials.uid);
                 continue;
             }
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            let Some(seat) = seats.take(credentials.uid) else {
                 // Full: the peer sees its connection end and may try again.
                 continue;
             };
-            if worker.send(Accepted { socket, peer: credentials, permit }).is_err() {
+            if worker.send(Accepted { socket, peer: credentials, seat }).is_err() {
                 return;
             }
             break;

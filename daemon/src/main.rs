@@ -19,6 +19,7 @@ mod options;
 mod pinning;
 mod prepare;
 mod report;
+mod seats;
 mod session;
 mod signals;
 mod source;

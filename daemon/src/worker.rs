@@ -20,7 +20,7 @@ use keyagent_sys::{
 use nix::sys::socket::{Shutdown, shutdown};
 use tokio::{
     sync::{
-        Notify, OwnedSemaphorePermit,
+        Notify,
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::LocalSet,
@@ -29,6 +29,7 @@ use tokio::{
 
 use crate::{
     burst::{ENTROPY_BYTES, Speaker},
+    seats::Seat,
     session,
     state::{Counters, Shared},
 };
@@ -50,8 +51,8 @@ pub(crate) struct Accepted {
     pub(crate) socket: OwnedFd,
     /// As the kernel told at accept.
     pub(crate) peer: Peer,
-    /// Its share of the connection limit.
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// Its share of the connection limits.
+    pub(crate) seat: Seat,
 }
 
 /// Scratch of a worker: used within one burst, wiped after it, never held across an await.
@@ -179,11 +180,11 @@ fn run(shared: Arc<Shared>, scratch: WorkerScratch, mut receiver: UnboundedRecei
 }
 
 async fn connection(worker: Rc<Worker>, accepted: Accepted) {
-    let Accepted { socket, peer, permit } = accepted;
+    let Accepted { socket, peer, seat } = accepted;
     let shared = Arc::clone(&worker.shared);
     Counters::add(&shared.counters.connections, 1);
     let speaker = Speaker { peer, client: String::new(), greeted: false, instance: shared.settings.instance };
     session::serve(worker, socket, speaker).await;
     shared.counters.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-    drop(permit);
+    drop(seat);
 }
