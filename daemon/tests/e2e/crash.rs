@@ -27,7 +27,8 @@ fn calls(home: &Home, run: impl FnOnce(&[&str])) -> Vec<String> {
     let text = fs::read_to_string(trace).unwrap();
     let names = text.lines().filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('));
     let names = names.map(|(name, _)| name.to_owned());
-    let names: BTreeSet<String> = names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric())).collect();
+    let names: BTreeSet<String> =
+        names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric())).collect();
     assert!(names.len() > 20, "{names:?}");
     names.into_iter().collect()
 }

@@ -5,7 +5,13 @@
 //! setfacl or user namespaces says `SKIPPED: <test>: <why>` on stderr where they are missing.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod flood;
 #[cfg(test)]
 mod helper;
 #[cfg(test)]
@@ -17,9 +23,17 @@ mod namespaces;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod protocol;
+#[cfg(test)]
+mod rollback;
+#[cfg(test)]
 mod socket;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod unwritable;
+#[cfg(test)]
+mod values;
