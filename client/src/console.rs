@@ -136,6 +136,7 @@ impl Console {
             ColorChoice::Never => false,
             ColorChoice::Auto => {
                 std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
                     && std::io::stdout().is_terminal()
             }
         };

@@ -179,13 +179,13 @@ pub(crate) fn start(daemon: &Daemon, options: Options) -> Result<Child, Failure>
                 Some(status) if status.code() == Some(ErrorCode::AlreadyRunning.exit_code().into()) => {
                     limit = limit.min(Instant::now() + OTHER_LIMIT);
                 }
-                Some(status) => return Err(last_words(&mut log, start, status)),
+                Some(status) => return Err(last_words(&mut log, &daemon.log, start, status)),
                 None => {}
             }
         }
         if Instant::now() > limit {
             return match ended {
-                Some(status) => Err(last_words(&mut log, start, status)),
+                Some(status) => Err(last_words(&mut log, &daemon.log, start, status)),
                 None => Err(too_slow(daemon, &mut child).into()),
             };
         }
@@ -222,7 +222,7 @@ fn open_log(path: &Path) -> Result<File, Failure> {
 }
 
 /// What the daemon itself said before it ended, and its exit code.
-fn last_words(log: &mut File, start: u64, status: ExitStatus) -> Failure {
+fn last_words(log: &mut File, path: &Path, start: u64, status: ExitStatus) -> Failure {
     let mut bytes = Vec::new();
     let read =
         log.seek(SeekFrom::Start(start)).and_then(|_| log.take(MAX_WORDS_BYTES).read_to_end(&mut bytes));
@@ -235,7 +235,14 @@ fn last_words(log: &mut File, start: u64, status: ExitStatus) -> Failure {
         Some(signal) => format!("ended by signal {signal}"),
         None => format!("ended with exit code {}", status.code().unwrap_or_default()),
     };
-    Report::new(ErrorCode::Internal, "keyagentd did not start").fact("daemon", how).why(text).into()
+    // Its words are lost where they were to be written, as on a full disk; its exit code is not.
+    let code = ErrorCode::ALL.iter().rfind(|code| Some(code.exit_code()) == exit_code);
+    Report::new(code.copied().unwrap_or(ErrorCode::Internal), "keyagentd did not start")
+        .fact("daemon", how)
+        .fact("log", path.display().to_string())
+        .why(text)
+        .fix("run keyagentd in the foreground to see why")
+        .into()
 }
 
 fn too_slow(daemon: &Daemon, child: &mut Child) -> Report {

@@ -34,10 +34,10 @@ struct Document {
 pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
     let (bytes, source) = match &arguments.key_file {
         Some(path) => {
+            let key = key_file::read(path)?;
             if let Err(report) = key_file::examine(path) {
                 session.console.say(&format!("warning: {}: {}", report.what, report.why));
             }
-            let key = key_file::read(path)?;
             (kdf::master_fingerprint(key.expose_secret()), path.display().to_string())
         }
         None => of_agent(session)?,

@@ -39,7 +39,7 @@ pub(crate) fn run(session: &Session<'_>) -> Result<u8, Failure> {
     };
     if session.console.json {
         console::print_json(&document)?;
-    } else {
+    } else if session.console.talks() {
         let mut text = format!("{}\n", escape(&document.status));
         for check in &document.checks {
             let (name, message) = (escape(&check.name), escape(&check.message));

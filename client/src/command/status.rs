@@ -17,7 +17,7 @@ pub(crate) fn run(session: &Session<'_>) -> Result<u8, Failure> {
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
     if session.console.json {
         console::print_json(&status)?;
-    } else {
+    } else if session.console.talks() {
         console::print(&text(session.console, &status))?;
     }
     Ok(if status.is_unlocked() { OK } else { NEGATIVE })

@@ -58,11 +58,13 @@ fn wait_until_gone(pid: u64, limit: Duration) -> Result<(), Report> {
     Ok(())
 }
 
-/// Whether a process exists that has not ended; one that only waits for its parent has.
+/// Whether a process exists that has not ended; one that only waits for its parent has. The first thread
+/// may end before the others, which still hold socket and locks.
 fn lives(pid: u64) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    !matches!(state, Some('Z' | 'X'))
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    threads > 1 || !matches!(state, Some('Z' | 'X'))
 }
 
 #[cfg(test)]
