@@ -48,12 +48,12 @@ pub enum EnvironmentError {
 
 /// Whether the variable `name` is set; its value is looked at nowhere and copied nowhere.
 ///
-/// `std::env::var_os` would leave a copy on the heap. Call it while one thread runs.
+/// `std::env::var_os` would leave a copy on the heap. Needs no descriptor.
 pub fn is_set(name: &str) -> Result<bool, EnvironmentError> {
-    let unclear = || EnvironmentError::BadName { name: name.to_owned() };
-    let c_name = CString::new(name).map_err(|_| unclear())?;
-    require_single_thread()?;
-    // SAFETY: the name ends with NUL, and nobody changes the environment meanwhile: this is the only thread.
+    let bad_name = |_| EnvironmentError::BadName { name: name.to_owned() };
+    let c_name = CString::new(name).map_err(bad_name)?;
+    // SAFETY: the name ends with NUL; whoever changes the environment must make sure that no other thread runs
+    // (`std::env::set_var`, `take_variable`), so nobody does while this one is here.
     let value = unsafe { libc::getenv(c_name.as_ptr()) };
     Ok(!value.is_null())
 }
@@ -158,6 +158,13 @@ mod tests {
         assert_eq!(move_values(&mut block, b"KEY", &mut out), Some(7));
         assert_eq!(out, [7; 4]);
         assert_eq!(block, [0; 12]);
+    }
+
+    #[test]
+    fn tells_whether_a_variable_is_set() {
+        assert!(is_set("PATH").unwrap());
+        assert!(!is_set("KEYAGENT_NO_SUCH_VARIABLE").unwrap());
+        assert!(is_set("a\0b").is_err());
     }
 
     #[test]

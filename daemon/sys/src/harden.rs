@@ -52,12 +52,12 @@ pub fn forbid_dumps() -> Result<(), HardenError> {
 
 /// Undoes whatever the parent process left behind.
 ///
-/// In this order: standard streams that are closed become `/dev/null`; every other inherited descriptor
-/// except those in `keep` is closed; the signal mask is emptied; the umask becomes 077; the working
-/// folder becomes `/`. Call it before anything opens a file: descriptors opened earlier are closed too.
+/// In this order: every inherited descriptor above the standard streams except those in `keep` is closed
+/// (there may be so many that no other can be opened); standard streams that are closed become `/dev/null`;
+/// the signal mask is emptied; the umask becomes 077; the working folder becomes `/`. Call it before anything opens a file: descriptors opened earlier are closed too.
 pub fn sanitize_process(keep: &[RawFd]) -> Result<(), HardenError> {
-    open_standard_streams()?;
     close_all_except(keep)?;
+    open_standard_streams()?;
     SigSet::empty().thread_set_mask().map_err(failed("pthread_sigmask"))?;
     umask(Mode::from_bits_truncate(0o077));
     chdir("/").map_err(failed("chdir(/)"))
