@@ -87,6 +87,7 @@ impl Standing {
 }
 
 /// One line to write; its numbers and time are added here.
+#[derive(Clone, Copy)]
 pub(crate) struct Line<'a> {
     /// What happened.
     pub(crate) event: Event<'a>,
@@ -135,16 +136,28 @@ impl AuditLog {
 
     /// Writes one group. Either all its lines are in the file when this returns, or none.
     pub(crate) fn append(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
+        self.write_group(lines.iter().copied(), false)
+    }
+
+    /// Like [`Self::append`], without a list of the lines.
+    pub(crate) fn append_each<'l>(
+        &self,
+        lines: impl ExactSizeIterator<Item = Line<'l>>,
+    ) -> Result<(), AuditUnwritable> {
         self.write_group(lines, false)
     }
 
     /// Like [`Self::append`], and on the disk when this returns.
     pub(crate) fn append_durably(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
-        self.write_group(lines, true)
+        self.write_group(lines.iter().copied(), true)
     }
 
-    fn write_group(&self, lines: &[Line<'_>], durable: bool) -> Result<(), AuditUnwritable> {
-        if lines.is_empty() {
+    fn write_group<'l>(
+        &self,
+        lines: impl ExactSizeIterator<Item = Line<'l>>,
+        durable: bool,
+    ) -> Result<(), AuditUnwritable> {
+        if lines.len() == 0 {
             return Ok(());
         }
         let mut inner = self.lock();
@@ -170,7 +183,7 @@ impl AuditLog {
         let before = std::mem::replace(&mut inner.chain, chain);
         inner.segment += 1;
         let first = identity.first_line(&salt, &previous_mac);
-        inner.append(&[first], false).map_err(|(action, error)| {
+        inner.append(std::iter::once(first), false).map_err(|(action, error)| {
             inner.chain = before;
             inner.segment -= 1;
             E::from(self.unwritable(action, error))
@@ -239,7 +252,11 @@ impl<'a> SegmentIdentity<'a> {
 }
 
 impl Inner {
-    fn append(&mut self, lines: &[Line<'_>], durable: bool) -> Result<(), (&'static str, io::Error)> {
+    fn append<'l>(
+        &mut self,
+        lines: impl Iterator<Item = Line<'l>>,
+        durable: bool,
+    ) -> Result<(), (&'static str, io::Error)> {
         if self.spoiled {
             return Err(("repair", io::Error::other("an earlier write failed half way")));
         }

@@ -132,7 +132,7 @@ fn on_data<'b>(
 ) -> Burst<'b> {
     let guard = shared.engine.read().unwrap_or_else(PoisonError::into_inner);
     let mut entropy = BurstEntropy::new(scratch.stock, input);
-    let mut facts = Vec::new();
+    let mut facts = Vec::with_capacity(entropy.frames.min(MAX_IN_FLIGHT));
     let mut consumed = 0;
     let end = loop {
         let rest = input.get(consumed..).unwrap_or_default();
@@ -258,12 +258,15 @@ struct BurstEntropy<'s> {
     used: usize,
     /// What the requests received will need in all.
     expected: usize,
+    /// How many requests that are.
+    frames: usize,
 }
 
 impl<'s> BurstEntropy<'s> {
     fn new(stock: &'s mut [u8], mut input: &[u8]) -> Self {
-        let mut expected = 0;
+        let (mut expected, mut frames) = (0, 0);
         while let Ok(Some(frame)) = next_frame(input) {
+            frames += 1;
             expected += match frame.operation {
                 Some(OperationCode::Encrypt) => 24,
                 Some(OperationCode::DataKey) => 24 + 32,
@@ -271,7 +274,7 @@ impl<'s> BurstEntropy<'s> {
             };
             input = input.get(frame.header.frame_bytes()..).unwrap_or_default();
         }
-        Self { stock, filled: 0, used: 0, expected }
+        Self { stock, filled: 0, used: 0, expected, frames }
     }
 
     fn wipe(&mut self) {

@@ -46,8 +46,7 @@ impl<'b> Pending<'b, '_> {
         if cfg!(feature = "benchmark-without-audit") {
             return Ok(());
         }
-        let lines: Vec<Line<'_>> = self.facts.iter().map(|facts| line(facts, caller)).collect();
-        log.append(&lines)
+        log.append_each(self.facts.iter().map(|facts| line(facts, caller)))
     }
 
     /// Rewrites the buffer: audited replies are wiped and answered with an error, others are kept.

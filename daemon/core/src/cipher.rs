@@ -7,7 +7,7 @@
 use keyagent_common::kdf;
 use xaes_256_gcm::{
     Xaes256Gcm,
-    aead::{AeadInOut, KeyInit},
+    aead::{AeadInOut, KeyInit, inout::InOutBuf},
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -58,7 +58,18 @@ impl<A: Arena> MessageCipher<A> {
         ad: &[u8],
         buf: &mut [u8],
     ) -> Result<[u8; TAG_BYTES], SealError> {
-        seal(&self.state, nonce, ad, buf)
+        seal(&self.state, nonce, ad, buf.into())
+    }
+
+    /// Encrypts `plaintext` into `out` of the same length; else as [`Self::seal_in_place`].
+    pub fn seal_into(
+        &self,
+        nonce: &[u8; NONCE_BYTES],
+        ad: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<[u8; TAG_BYTES], SealError> {
+        seal(&self.state, nonce, ad, InOutBuf::new(plaintext, out).map_err(|_| SealError)?)
     }
 
     /// Decrypts `buf` in place; on failure `buf` is all zeros.
@@ -80,7 +91,7 @@ pub fn seal_with(
     ad: &[u8],
     buf: &mut [u8],
 ) -> Result<[u8; TAG_BYTES], SealError> {
-    seal(&expand(key), nonce, ad, buf)
+    seal(&expand(key), nonce, ad, buf.into())
 }
 
 /// Opens `buf` in place under a key used once or rarely; on failure `buf` is all zeros.
@@ -98,8 +109,13 @@ fn expand(key: &[u8; 32]) -> Xaes256Gcm {
     Xaes256Gcm::new(key.into())
 }
 
-fn seal(state: &Xaes256Gcm, nonce: &[u8; 24], ad: &[u8], buf: &mut [u8]) -> Result<[u8; 16], SealError> {
-    match state.encrypt_inout_detached(nonce.into(), ad, buf.into()) {
+fn seal(
+    state: &Xaes256Gcm,
+    nonce: &[u8; 24],
+    ad: &[u8],
+    buf: InOutBuf<'_, '_, u8>,
+) -> Result<[u8; 16], SealError> {
+    match state.encrypt_inout_detached(nonce.into(), ad, buf) {
         Ok(tag) => Ok(tag.into()),
         Err(_) => Err(SealError),
     }

@@ -6,18 +6,18 @@ use alloc::vec::Vec;
 
 /// Appends a decimal number.
 pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
-    let start = out.len();
-    let mut rest = number;
-    loop {
-        out.push(b'0' + (rest % 10) as u8);
+    // Written from the end of a place for the longest number.
+    let mut place = [0; 20];
+    let (mut rest, mut digits) = (number, 0);
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
+        digits += 1;
         if rest == 0 {
             break;
         }
     }
-    if let Some(digits) = out.get_mut(start..) {
-        digits.reverse();
-    }
+    out.extend_from_slice(place.split_at(place.len() - digits).1);
 }
 
 /// Appends lower-case hexadecimal, without quotes.

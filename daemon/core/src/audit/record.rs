@@ -19,6 +19,8 @@ use super::{
     timestamp,
 };
 
+/// Room made for a line at once; longer ones are possible.
+const USUAL_LINE_BYTES: usize = 512;
 /// Most bytes of a text that came from outside.
 pub const TEXT_CAP: usize = 256;
 
@@ -167,6 +169,7 @@ impl Record<'_> {
     ///
     /// The new line stays without its closing `}`: [`super::chain::Chain::seal_group`] completes it.
     pub fn push_to_group(&self, group: &mut Vec<u8>) {
+        group.reserve(USUAL_LINE_BYTES);
         if !group.is_empty() {
             group.extend_from_slice(b"}\n");
         }
@@ -178,9 +181,9 @@ impl Record<'_> {
         push_number(group, self.seq);
         group.extend_from_slice(b"\",\"timestamp\":\"");
         timestamp::push(group, self.unix_micros);
-        group.extend_from_slice(b"\",\"event_type\":");
-        push_text(group, self.event.name(), TEXT_CAP);
-        group.extend_from_slice(b",\"provider\":");
+        group.extend_from_slice(b"\",\"event_type\":\"");
+        group.extend_from_slice(self.event.name().as_bytes());
+        group.extend_from_slice(b"\",\"provider\":");
         push_optional(group, self.provider);
         group.extend_from_slice(b",\"user_id\":");
         match self.peer {
@@ -267,7 +270,10 @@ fn push_details(members: &mut Members<'_>, details: &Details<'_>) {
         members.out.push(b'{');
         let mut inner = Members { out: &mut *members.out, first: true };
         for (name, hash) in details.context {
-            inner.hex(name, hash);
+            inner.separate();
+            push_text(inner.out, name, TEXT_CAP);
+            inner.out.push(b':');
+            inner.hex_value(hash);
         }
         members.out.push(b'}');
     }
@@ -287,27 +293,37 @@ struct Members<'o> {
 }
 
 impl Members<'_> {
-    fn name(&mut self, name: &str) {
+    fn separate(&mut self) {
         if !self.first {
             self.out.push(b',');
         }
         self.first = false;
-        push_text(self.out, name, TEXT_CAP);
-        self.out.push(b':');
     }
 
-    fn number(&mut self, name: &str, value: u64) {
+    /// A name of ours needs no escape.
+    fn name(&mut self, name: &'static str) {
+        self.separate();
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
         self.name(name);
         push_number(self.out, value);
     }
 
-    fn text(&mut self, name: &str, value: &str) {
+    fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
         push_text(self.out, value, TEXT_CAP);
     }
 
-    fn hex(&mut self, name: &str, value: &[u8]) {
+    fn hex(&mut self, name: &'static str, value: &[u8]) {
         self.name(name);
+        self.hex_value(value);
+    }
+
+    fn hex_value(&mut self, value: &[u8]) {
         self.out.push(b'"');
         push_hex(self.out, value);
         self.out.push(b'"');

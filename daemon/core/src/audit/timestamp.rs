@@ -25,10 +25,14 @@ pub fn push(out: &mut Vec<u8>, unix_micros: u64) {
         (seconds % 60, 2, b'.'),
         (micros % 1_000_000, 6, b'Z'),
     ];
+    let mut text = [0; CHARACTERS];
+    let mut rest = text.as_mut_slice();
     for (value, digits, end) in fields {
-        push_digits(out, value, digits);
-        out.push(end);
+        let Some((place, after)) = rest.split_at_mut_checked(digits + 1) else { break };
+        write_digits(place, value, end);
+        rest = after;
     }
+    out.extend_from_slice(&text);
 }
 
 /// Year, month and day of a day number counted from 1970-01-01, in the Gregorian calendar.
@@ -47,9 +51,14 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
-fn push_digits(out: &mut Vec<u8>, value: u64, digits: u32) {
-    for place in (0..digits).rev() {
-        out.push(b'0' + (value / 10u64.pow(place) % 10) as u8);
+/// Fills `place` with the digits of `value` and one character behind them.
+fn write_digits(place: &mut [u8], value: u64, end: u8) {
+    let Some((last, digits)) = place.split_last_mut() else { return };
+    *last = end;
+    let mut rest = value;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
 }
 

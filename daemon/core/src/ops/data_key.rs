@@ -2,7 +2,7 @@
 
 use keyagent_common::{
     context::Context,
-    envelope::{DATA_KEY_BYTES, HEADER_BYTES, Kind},
+    envelope::{DATA_KEY_BYTES, Kind},
     op::{DataKey, DataKeyRequest},
 };
 
@@ -50,8 +50,6 @@ impl DataOperation for DataKey {
         let (length, envelope) = rest.split_first_chunk_mut::<8>().ok_or(OperationError::Internal)?;
         *length = (DATA_KEY_BYTES as u64).to_le_bytes();
         work.entropy.fill(plain).map_err(|_| OperationError::Internal)?;
-        let text = envelope.get_mut(HEADER_BYTES..HEADER_BYTES + PLAIN_BYTES);
-        text.ok_or(OperationError::Internal)?.copy_from_slice(plain);
-        sealing::seal((authorized.cipher(), authorized.key_id()), kind, context, work, envelope)
+        sealing::seal((authorized.cipher(), authorized.key_id()), kind, context, work, plain, envelope)
     }
 }

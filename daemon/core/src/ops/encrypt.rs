@@ -2,7 +2,7 @@
 
 use keyagent_common::{
     context::Context,
-    envelope::{HEADER_BYTES, Kind, OVERHEAD_BYTES},
+    envelope::{Kind, OVERHEAD_BYTES},
     frame::MAX_MESSAGE_BYTES,
     op::{Encrypt, EncryptReplyHead, EncryptRequest},
 };
@@ -41,8 +41,13 @@ impl DataOperation for Encrypt {
         let sealed_bytes = request.plaintext.len() + OVERHEAD_BYTES;
         let head = EncryptReplyHead { version: authorized.version(), envelope_bytes: sealed_bytes as u64 };
         let place = replies.payload(request_id, &head, sealed_bytes).map_err(|_| OperationError::Internal)?;
-        let text = place.get_mut(HEADER_BYTES..HEADER_BYTES + request.plaintext.len());
-        text.ok_or(OperationError::Internal)?.copy_from_slice(request.plaintext);
-        sealing::seal((authorized.cipher(), authorized.key_id()), Kind::Message, context, work, place)
+        sealing::seal(
+            (authorized.cipher(), authorized.key_id()),
+            Kind::Message,
+            context,
+            work,
+            request.plaintext,
+            place,
+        )
     }
 }

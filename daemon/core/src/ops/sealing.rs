@@ -8,12 +8,13 @@ use keyagent_common::{
 use super::{OperationError, Work};
 use crate::{arena::Arena, cipher::MessageCipher};
 
-/// Seals the plaintext that already lies at `place[57..place.len() - 16]`; the rest is written around it.
+/// Seals `plaintext` into `place`, which is exactly as long as the envelope.
 pub(super) fn seal<A: Arena>(
     (cipher, key_id): (&MessageCipher<A>, &[u8; 32]),
     kind: Kind,
     context: Context<'_>,
     work: &mut Work<'_>,
+    plaintext: &[u8],
     place: &mut [u8],
 ) -> Result<(), OperationError> {
     let mut nonce = [0; 24];
@@ -24,7 +25,7 @@ pub(super) fn seal<A: Arena>(
     let (head, body) = place.split_at_mut_checked(HEADER_BYTES).ok_or(OperationError::Internal)?;
     let (text, tag_place) = body.split_last_chunk_mut::<TAG_BYTES>().ok_or(OperationError::Internal)?;
     head.copy_from_slice(&header);
-    let sealed = cipher.seal_in_place(&nonce, work.associated_data, text);
+    let sealed = cipher.seal_into(&nonce, work.associated_data, plaintext, text);
     *tag_place = sealed.map_err(|_| OperationError::Internal)?;
     Ok(())
 }
@@ -81,9 +82,9 @@ mod tests {
         let (mut entropy, mut associated_data) = (Fixed(nonce), Vec::new());
         let mut work = Work { entropy: &mut entropy, associated_data: &mut associated_data };
         let mut place = vec![0; text.len() + OVERHEAD_BYTES];
-        place[HEADER_BYTES..HEADER_BYTES + text.len()].copy_from_slice(text);
         let context = Context::parse(context).unwrap();
-        seal((&cipher, &kdf::key_id(secret, 1)), Kind::Message, context, &mut work, &mut place).unwrap();
+        seal((&cipher, &kdf::key_id(secret, 1)), Kind::Message, context, &mut work, text, &mut place)
+            .unwrap();
         place
     }
 
