@@ -41,7 +41,9 @@ pub(crate) fn run(
 ) -> Result<(), NoRoom> {
     match operation {
         OperationCode::Unlock => unlock(shared, caller, id, body, replies),
-        _ if codec::decode::<Empty>(body).is_err() => replies.error(id, ErrorCode::Malformed, &MALFORMED),
+        _ if codec::decode::<Empty>(body).is_err() => {
+            refuse_recorded(shared, caller, operation, id, ErrorCode::Malformed, &MALFORMED, replies)
+        }
         OperationCode::Status => examine::status(shared, id, replies),
         OperationCode::Health => examine::health(shared, id, replies),
         OperationCode::Lock => match engine::lock(shared, Some(caller), "request") {
@@ -115,17 +117,37 @@ fn unlock(
     body: &[u8],
     replies: &mut ReplyBuffer<'_>,
 ) -> Result<(), NoRoom> {
+    let refused = |code, why, replies: &mut ReplyBuffer<'_>| {
+        refuse_recorded(shared, caller, OperationCode::Unlock, id, code, why, replies)
+    };
     let Ok(UnlockRequest { master }) = codec::decode(body) else {
-        return replies.error(id, ErrorCode::Malformed, &MALFORMED);
+        return refused(ErrorCode::Malformed, &MALFORMED, replies);
     };
     let given: Option<&[u8; KEY_BYTES]> = match master.try_into() {
         Ok(key) => Some(key),
         Err(_) if master.is_empty() => None,
-        Err(_) => return replies.error(id, ErrorCode::InvalidRequest, &BAD_KEY_LENGTH),
+        Err(_) => return refused(ErrorCode::InvalidRequest, &BAD_KEY_LENGTH, replies),
     };
     match engine::unlock(shared, caller, given) {
         Ok((changed, fingerprint)) => replies.success(id, &UnlockReply { changed, fingerprint }),
         Err(report) => refuse(replies, id, &report),
+    }
+}
+
+/// A request that did not get as far as its operation: recorded like any attempt, if the operation is.
+fn refuse_recorded(
+    shared: &Shared,
+    caller: &Caller<'_>,
+    operation: OperationCode,
+    id: u32,
+    code: ErrorCode,
+    body: &ErrorReply<'_>,
+    replies: &mut ReplyBuffer<'_>,
+) -> Result<(), NoRoom> {
+    let recorded = !matches!(operation, OperationCode::Status | OperationCode::Health);
+    match recorded.then(|| engine::record_refusal(shared, caller, operation, code, body.what)) {
+        Some(Err(report)) => refuse(replies, id, &report),
+        _ => replies.error(id, code, body),
     }
 }
 

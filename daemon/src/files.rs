@@ -167,6 +167,10 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
 
 /// Makes a file that must not exist yet, with mode 0600, synced together with its folder.
 pub(crate) fn create_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let folder = open_folder(split(path)?.0)?;
+    // Two daemons at it would replace each other's file; the lock goes with the descriptor.
+    let _alone = Flock::lock(folder, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| FileError::new("lock the folder of", path, errno))?;
     if std::fs::symlink_metadata(path).is_ok() {
         return Err(FileError::new("create", path, io::Error::from(io::ErrorKind::AlreadyExists)));
     }

@@ -85,16 +85,13 @@ struct Session {
 
 impl Session {
     async fn step(&mut self, worker: &Worker, link: &mut Link<'_>) -> Result<(), Ended> {
-        let received = match self.carry {
-            Carry::Nothing => {
-                self.due = None;
-                self.receive(worker, link).await?
-            }
-            _ => {
-                // From the frame's first byte on, however slowly the others come.
-                let due = *self.due.get_or_insert_with(|| Instant::now() + DEADLINE);
-                timeout_at(due, self.receive(worker, link)).await.map_err(|_| Ended)??
-            }
+        let received = if let Carry::Nothing = self.carry {
+            self.due = None;
+            self.receive(worker, link).await?
+        } else {
+            // From the frame's first byte on, however slowly the others come.
+            let due = *self.due.get_or_insert_with(|| Instant::now() + DEADLINE);
+            timeout_at(due, self.receive(worker, link)).await.map_err(|_| Ended)??
         };
         match received {
             Received::Done => Ok(()),

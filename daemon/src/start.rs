@@ -72,6 +72,8 @@ impl Plan<'_> {
         }
         let store_lock = self.take_store()?;
         if self.allowed.init {
+            // Again, now that nobody else can be at it.
+            self.check_fresh(&sources)?;
             self.make_key(sources.file_to_make())?;
         }
         let (master, origin) = sources.load(self.arena)?;

@@ -2,10 +2,13 @@
 
 use std::sync::PoisonError;
 
-use keyagent_common::{error::ErrorCode, kdf, key_text, report::Report};
+use keyagent_common::{error::ErrorCode, kdf, key_text, op::OperationCode, report::Report};
 use keyagent_core::{
     arena::Arena,
-    audit::{AuditRoot, record::Event},
+    audit::{
+        AuditRoot,
+        record::{Details, Event},
+    },
     caller::Caller,
     engine::{Engine, LockedEngine},
 };
@@ -112,6 +115,19 @@ pub(crate) fn stop(shared: &Shared, caller: &Caller<'_>) -> Result<(), Report> {
         report.what = "stopping, but the audit log cannot be written".into();
         report
     })
+}
+
+/// Records a request that did not get as far as its operation.
+pub(super) fn record_refusal(
+    shared: &Shared,
+    caller: &Caller<'_>,
+    operation: OperationCode,
+    code: ErrorCode,
+    what: &str,
+) -> Result<(), Report> {
+    let details = Details { code: Some(code as u16), ..Details::default() };
+    let event = Event::Operation { name: operation.name(), details };
+    record(shared, Some(caller), event, Some(what)).map_err(|error| unwritable(&error))
 }
 
 fn record(

@@ -7,7 +7,7 @@ use keyagent_common::{
     codec, context,
     context::EMPTY,
     error::ErrorCode,
-    op::{DataKeyOpen, DataKeyOpenRequest, DataKeyReply, Empty, Reload},
+    op::{DataKeyOpen, DataKeyOpenRequest, DataKeyReply, Empty, OperationCode, Reload},
 };
 use serde_json::{Value, json};
 
@@ -17,10 +17,20 @@ const CANARY: &str = "canary-7f3a9c51e2";
 
 /// Every record has these members and no others.
 fn check_fields(line: &Value) {
-    let members: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).filter(|name| *name != "mac").collect();
+    let members: Vec<&str> =
+        line.as_object().unwrap().keys().map(String::as_str).filter(|name| *name != "mac").collect();
     let mut expected = [
-        "seq", "id", "timestamp", "event_type", "provider", "user_id", "ip_address", "user_agent", "success",
-        "error_message", "metadata",
+        "seq",
+        "id",
+        "timestamp",
+        "event_type",
+        "provider",
+        "user_id",
+        "ip_address",
+        "user_agent",
+        "success",
+        "error_message",
+        "metadata",
     ];
     expected.sort_unstable();
     let mut members = members;
@@ -30,8 +40,24 @@ fn check_fields(line: &Value) {
     assert!(timestamp.len() == 27 && timestamp.ends_with('Z'), "{timestamp}");
     assert_eq!(line["success"].as_bool().unwrap(), line["error_message"].is_null(), "{line}");
     let allowed = [
-        "uid", "gid", "pid", "key_id", "version", "bytes", "count", "code", "reason", "context", "segment", "salt",
-        "host", "epoch", "previous_mac", "keyring_id", "generation", "digest",
+        "uid",
+        "gid",
+        "pid",
+        "key_id",
+        "version",
+        "bytes",
+        "count",
+        "code",
+        "reason",
+        "context",
+        "segment",
+        "salt",
+        "host",
+        "epoch",
+        "previous_mac",
+        "keyring_id",
+        "generation",
+        "digest",
     ];
     for name in line["metadata"].as_object().unwrap().keys() {
         assert!(allowed.contains(&name.as_str()), "{line}");
@@ -44,7 +70,8 @@ fn n_operations_give_n_records_with_the_documented_fields() {
     let daemon = home.start();
     let mut client = daemon.client();
     let secret = CANARY.as_bytes();
-    let context = context::encode([("row", format!("{CANARY}-row").as_bytes()), ("table", b"cards")]).unwrap();
+    let context =
+        context::encode([("row", format!("{CANARY}-row").as_bytes()), ("table", b"cards")]).unwrap();
     let mut expected: BTreeMap<&str, usize> = BTreeMap::new();
     let mut done = |event| *expected.entry(event).or_default() += 1;
     for _ in 0..bounded(20, 500) {
@@ -56,14 +83,20 @@ fn n_operations_give_n_records_with_the_documented_fields() {
         done("decrypt");
         assert_eq!(client.encrypt_under("no-such-key", &context, secret), Err(ErrorCode::UnknownKey));
         done("encrypt");
-        assert_eq!(client.encrypt_under(CANARY.to_uppercase().as_str(), &context, secret), Err(ErrorCode::InvalidRequest));
+        assert_eq!(
+            client.encrypt_under(CANARY.to_uppercase().as_str(), &context, secret),
+            Err(ErrorCode::InvalidRequest)
+        );
         done("encrypt");
         assert_eq!(client.encrypt(secret, secret), Err(ErrorCode::InvalidRequest));
         done("encrypt");
         let body = client.data_key(3).unwrap();
         done("data_key");
         let DataKeyReply { envelope: sealed, .. } = codec::decode(&body).unwrap();
-        assert_eq!(client.ask::<DataKeyOpen>(&DataKeyOpenRequest { context: EMPTY, envelope: sealed }).code, 0);
+        assert_eq!(
+            client.ask::<DataKeyOpen>(&DataKeyOpenRequest { context: EMPTY, envelope: sealed }).code,
+            0
+        );
         done("data_key_open");
         assert_eq!(client.data_key(9), Err(ErrorCode::InvalidRequest));
         done("data_key");
@@ -76,6 +109,13 @@ fn n_operations_give_n_records_with_the_documented_fields() {
         done("encrypt");
         client.lock().unwrap();
         done("lock");
+        assert_eq!(client.unlock(&secret[..5]), Err(ErrorCode::InvalidRequest));
+        done("unlock");
+        for code in [OperationCode::Lock, OperationCode::Unlock, OperationCode::Reload, OperationCode::Stop] {
+            client.send(&codec::frame(1, code as u16, &7_u8).unwrap()).unwrap();
+            assert_eq!(client.expect().error(), ErrorCode::Malformed);
+            done(code.name());
+        }
         assert_eq!(client.encrypt(&context, secret), Err(ErrorCode::Locked));
         done("encrypt");
         assert_eq!(client.decrypt(&context, &envelope), Err(ErrorCode::Locked));
@@ -87,13 +127,23 @@ fn n_operations_give_n_records_with_the_documented_fields() {
         done("reload");
         client.status("state");
     }
-    for event in ["audit.segment", "audit.segment", "daemon.start", "daemon.start", "keyring.intent", "keyring.commit", "daemon.stop"] {
+    for event in [
+        "audit.segment",
+        "audit.segment",
+        "daemon.start",
+        "daemon.start",
+        "keyring.intent",
+        "keyring.commit",
+        "daemon.stop",
+    ] {
         done(event);
     }
     let said = daemon.terminate();
     let lines = log::lines(&home);
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    log::events(&lines).into_iter().for_each(|event| *seen.entry(event).or_default() += 1);
+    for event in log::events(&lines) {
+        *seen.entry(event).or_default() += 1;
+    }
     assert_eq!(seen, expected);
     for (place, line) in lines.iter().enumerate() {
         check_fields(line);
@@ -124,7 +174,8 @@ fn a_record_says_who_did_what_with_which_key() {
     assert!(client.decrypt(&context(b"18"), &envelope).is_err());
     daemon.terminate();
     let lines = log::lines(&home);
-    let of = |event: &str| lines.iter().filter(|line| line["event_type"] == event).cloned().collect::<Vec<_>>();
+    let of =
+        |event: &str| lines.iter().filter(|line| line["event_type"] == event).cloned().collect::<Vec<_>>();
     let (encrypt, decrypt) = (of("encrypt").remove(0), of("decrypt"));
     let me = keyagent_sys::peer::effective_uid();
     assert_eq!(encrypt["user_id"], me.to_string());

@@ -10,12 +10,12 @@ use std::{
 
 use keyagent_common::{context::EMPTY, frame::MAX_MESSAGE_BYTES, op::OperationCode};
 
-use crate::support::{Client, Daemon, Home, assert_no_failure, bounded, client, log};
+use crate::support::{Client, Daemon, Home, assert_no_failure, bounded, client, eventually, log};
 
 /// Bytes of resident memory that no flood may add.
 const GROWTH: u64 = 32 << 20;
 
-/// Runs a flood beside an honest client on a fresh daemon; `encrypt` records it must leave at least.
+/// Runs a flood beside an honest client on a fresh daemon.
 fn flood(attack: impl FnOnce(&Daemon)) -> Home {
     let home = Home::initialized();
     let daemon = home.start();
@@ -40,17 +40,13 @@ fn flood(attack: impl FnOnce(&Daemon)) -> Home {
         let finish = Finish(&done);
         attack(&daemon);
         let before = served.load(Ordering::Relaxed);
-        while served.load(Ordering::Relaxed) < before + 4 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        eventually("the honest client is served", || served.load(Ordering::Relaxed) >= before + 4);
         drop(finish);
     });
     let grown = daemon.resident_bytes().saturating_sub(resident);
     assert!(grown < GROWTH, "{grown} bytes more");
     // Connections that stall are ended by their deadline, and not before.
-    while daemon.descriptors() > descriptors {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually("as many descriptors as before", || daemon.descriptors() <= descriptors);
     let said = daemon.terminate();
     assert_no_failure(&said);
     log::lines(&home);
@@ -79,7 +75,9 @@ fn nonsense_of_every_kind() {
         let zero = [0; 4096].to_vec();
         for round in 0..bounded(150, 10_000) {
             // What the daemon answers or not is nobody's concern here; many are closed half way.
-            for bytes in [&huge, &zero, &random_bytes(round % 3000 + 1), &client::encrypt(1, b"x")[..20].to_vec()] {
+            for bytes in
+                [&huge, &zero, &random_bytes(round % 3000 + 1), &client::encrypt(1, b"x")[..20].to_vec()]
+            {
                 let mut client = Client::connect(daemon.socket()).unwrap();
                 let _ = client.send(bytes);
                 if round % 2 == 0 {
@@ -149,7 +147,8 @@ fn ten_thousand_requests_in_one_write() {
             for _ in 0..clients {
                 scope.spawn(|| {
                     let mut client = daemon.client();
-                    let frames: Vec<u8> = (0..10_000).flat_map(|id| client::encrypt(id, b"pipelined")).collect();
+                    let frames: Vec<u8> =
+                        (0..10_000).flat_map(|id| client::encrypt(id, b"pipelined")).collect();
                     let mut writer = client.stream.try_clone().unwrap();
                     let writing = std::thread::spawn(move || writer.write_all(&frames));
                     for id in 0..10_000 {

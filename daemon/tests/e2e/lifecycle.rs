@@ -6,8 +6,8 @@ use keyagent_common::{context, error::ErrorCode};
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    self, Client, Home, am_root, assert_no_failure, chmod, client, copy_files, finish, log, make_folder,
-    process::Daemon, snapshot,
+    self, Client, Home, am_root, assert_no_failure, chmod, client, copy_files, eventually, finish, log,
+    make_folder, process::Daemon, snapshot,
 };
 
 #[test]
@@ -86,6 +86,30 @@ fn init_races_make_one_key() {
         let print = keyagent_common::kdf::master_fingerprint(&home.master());
         assert!(winner.stdout.contains(&keyagent_common::fingerprint::full(&print)), "the key was replaced");
         home.start().terminate();
+    }
+}
+
+#[test]
+fn stores_that_race_for_one_key_file_never_replace_it() {
+    for _ in 0..support::bounded(5, 100) {
+        let homes: Vec<Home> = (0..4).map(|_| Home::new()).collect();
+        let key = homes[0].key();
+        let start = std::sync::Barrier::new(homes.len());
+        let run = |home: &Home| {
+            let mut command = home.command_without_key();
+            command.arg("--key-file").arg(&key).args(["--init", "--no-serve"]);
+            start.wait();
+            finish(&mut command)
+        };
+        let ended: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = homes.iter().map(|home| scope.spawn(|| run(home))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let made: Vec<_> = ended.iter().filter(|ended| ended.code == Some(0)).collect();
+        assert_eq!(made.len(), 1, "{ended:?}");
+        let print = keyagent_common::kdf::master_fingerprint(&homes[0].master());
+        assert!(made[0].stdout.contains(&keyagent_common::fingerprint::full(&print)), "the key was replaced");
+        assert!(ended.iter().all(|ended| matches!(ended.code, Some(0 | 73 | 74))), "{ended:?}");
     }
 }
 
@@ -218,9 +242,7 @@ fn hangup_compares_the_keyring_and_goes_on() {
         lines.into_iter().filter(|line| line["event_type"] == "reload").collect::<Vec<_>>()
     };
     let wait_for = |count: usize| {
-        while reloads().len() < count {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        eventually("a line about the reload", || reloads().len() >= count);
     };
     daemon.signal(Signal::SIGHUP);
     wait_for(1);
@@ -299,9 +321,7 @@ fn inherited_oddities_do_no_harm() {
         "ulimit -v 60000; exec \"$0\" \"$@\"",
     ] {
         let mut daemon = Daemon::spawn(home.command_through(&["sh", "-c", setup]), &home.socket());
-        while !client::answers(&home.socket()) && !daemon.has_ended() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        eventually("it serves or ends", || client::answers(&home.socket()) || daemon.has_ended());
         assert_no_failure(&daemon.stderr());
         if daemon.has_ended() {
             // Too little of something: said so, in place of a crash.

@@ -6,7 +6,7 @@ use std::{fs, process::Command};
 use crate::{
     helper::{Treatment, probe},
     peers::{open_for_all, refusals},
-    support::{Home, am_root, log, process::Daemon, skipped},
+    support::{Home, am_root, eventually, log, process::Daemon, skipped},
 };
 
 const FOREIGN: u32 = 54_321;
@@ -21,12 +21,11 @@ fn can_unshare(arguments: &[&str]) -> bool {
 }
 
 fn start_in_namespace(home: &Home, unshare: &[&str]) -> Daemon {
-    let daemon = Daemon::spawn(home.command_through(unshare), &home.socket());
-    let mut daemon = daemon;
-    while fs::symlink_metadata(home.socket()).is_err() {
+    let mut daemon = Daemon::spawn(home.command_through(unshare), &home.socket());
+    eventually("a socket", || {
         assert!(!daemon.has_ended(), "{}", daemon.stderr());
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+        fs::symlink_metadata(home.socket()).is_ok()
+    });
     open_for_all(home);
     daemon
 }

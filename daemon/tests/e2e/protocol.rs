@@ -1,7 +1,7 @@
 //! The protocol on a live daemon (rows 27, 28, 30): every way to break a frame or a body has one answer, and
 //! nobody else notices.
 
-use std::{net::Shutdown, time::Duration};
+use std::{io::Read, net::Shutdown, time::Duration};
 
 use keyagent_common::{
     codec,
@@ -9,8 +9,8 @@ use keyagent_common::{
     error::ErrorCode,
     frame::{MAX_LENGTH, MAX_MESSAGE_BYTES},
     op::{
-        Decrypt, DecryptRequest, Empty, Encrypt, EncryptRequest, Hello, HelloReply, HelloRequest, Lock, OperationCode,
-        Reload, Status, Stop,
+        Decrypt, DecryptRequest, Empty, Encrypt, EncryptRequest, Hello, HelloReply, HelloRequest, Lock,
+        OperationCode, Reload, Status, Stop,
     },
 };
 
@@ -108,7 +108,9 @@ fn requests_outside_the_limits_have_their_own_answers() {
     let envelope = client.encrypt(EMPTY, &largest).unwrap();
     assert_eq!(client.decrypt(EMPTY, &envelope).unwrap(), largest);
     assert_eq!(client.encrypt(EMPTY, &vec![7; MAX_MESSAGE_BYTES + 1]), Err(ErrorCode::TooLarge));
-    for name in ["", "Default", "../x", "a b", "x\n{\"seq\":1}", "\x1b[2J", "ä", &"a".repeat(65), &"n".repeat(60_000)] {
+    for name in
+        ["", "Default", "../x", "a b", "x\n{\"seq\":1}", "\x1b[2J", "ä", &"a".repeat(65), &"n".repeat(60_000)]
+    {
         assert_eq!(client.encrypt_under(name, EMPTY, b"x"), Err(ErrorCode::InvalidRequest), "{name:.20}");
     }
     assert_eq!(client.encrypt_under("unknown", EMPTY, b"x"), Err(ErrorCode::UnknownKey));
@@ -232,6 +234,32 @@ fn frames_that_never_end_meet_their_deadline() {
     idle.encrypt(EMPTY, &vec![0; MAX_MESSAGE_BYTES]).unwrap();
     daemon.terminate();
     assert_eq!(log::count(&log::lines(&home), "encrypt"), 1);
+}
+
+#[test]
+fn a_reply_that_is_taken_in_drops_meets_its_deadline() {
+    let home = Home::initialized();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    let plaintext = vec![0; MAX_MESSAGE_BYTES];
+    let request = EncryptRequest { key: "default", context: EMPTY, plaintext: &plaintext };
+    client.send(&client::request::<Encrypt>(1, &request)).unwrap();
+    // 50 kB a second: the megabyte would be taken in twenty.
+    let (mut drop, mut taken) = (vec![0; 50_000], 0);
+    loop {
+        match client.stream.read(&mut drop) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => taken += count,
+        }
+        if taken >= MAX_MESSAGE_BYTES {
+            break;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(taken < MAX_MESSAGE_BYTES, "the daemon waited for all of it");
+    daemon.client().encrypt(EMPTY, &plaintext).unwrap();
+    daemon.terminate();
+    log::lines(&home);
 }
 
 #[test]

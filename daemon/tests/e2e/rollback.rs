@@ -69,23 +69,21 @@ fn refused_until_accepted(home: &Home, name: &str, case: &str) {
     recover(home, Expect::PlainStart, &[]).unwrap_or_else(|why| panic!("{case}: {why}"));
 }
 
+type Change<'c> = &'c dyn Fn(&str) -> Option<String>;
+
 #[test]
 fn a_cut_edited_or_lost_log_is_refused() {
-    let cases: [(&str, &dyn Fn(&str) -> Option<String>); 7] = [
+    let cases: [(&str, Change<'_>); 7] = [
         ("last line cut", &|log| {
-            Some(log.lines().take(log.lines().count() - 1).map(|line| format!("{line}\n")).collect())
+            let end = log.trim_end().rfind('\n').unwrap();
+            Some(log[..=end].to_owned())
         }),
         ("last bytes cut", &|log| Some(log[..log.len() - 20].to_owned())),
         ("one character edited", &|log| Some(log.replacen("\"user_id\":\"", "\"user_id\":\"1", 1))),
         ("success turned round", &|log| Some(log.replacen("\"success\":true", "\"success\":false", 1))),
         ("a line removed", &|log| {
-            Some(
-                log.lines()
-                    .enumerate()
-                    .filter(|(n, _)| *n != 7)
-                    .map(|(_, line)| format!("{line}\n"))
-                    .collect(),
-            )
+            let line = log.lines().nth(7).unwrap();
+            Some(log.replacen(&format!("{line}\n"), "", 1))
         }),
         ("empty", &|_| Some(String::new())),
         ("lost", &|_| None),

@@ -14,7 +14,7 @@ use std::{
 use keyagent_common::context::EMPTY;
 
 use crate::support::{
-    self, Client, Home, am_root, assert_no_failure, bounded, chmod, client, finish, make_folder,
+    self, Client, Home, am_root, assert_no_failure, bounded, chmod, client, eventually, finish, make_folder,
     process::Daemon, skipped, snapshot,
 };
 
@@ -94,9 +94,9 @@ fn of_eight_daemons_at_once_one_stays() {
     for _ in 0..bounded(4, 60) {
         let mut daemons: Vec<Daemon> =
             (0..8).map(|_| Daemon::spawn(home.command(), &home.socket())).collect();
-        while daemons.iter_mut().filter_map(|daemon| (!daemon.has_ended()).then_some(())).count() > 1 {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
+        eventually("at most one is left", || {
+            daemons.iter_mut().map(|daemon| usize::from(!daemon.has_ended())).sum::<usize>() <= 1
+        });
         let (ended, mut left): (Vec<_>, Vec<_>) =
             daemons.into_iter().map(|mut daemon| (daemon.has_ended(), daemon)).partition(|(ended, _)| *ended);
         assert_eq!(left.len(), 1, "nobody is left");
@@ -123,9 +123,11 @@ fn refused_and_left_alone(home: &Home, case: &str) {
     assert_eq!(after, before, "{case}");
 }
 
+type Place<'p> = &'p dyn Fn(&Path);
+
 #[test]
 fn whatever_else_stands_at_the_path_is_left_alone() {
-    let cases: [(&str, &dyn Fn(&Path)); 4] = [
+    let cases: [(&str, Place<'_>); 4] = [
         ("file", &|path| fs::write(path, "precious").unwrap()),
         ("folder", &|path| make_folder(path, 0o700)),
         ("link to a file", &|path| symlink("/etc/hostname", path).unwrap()),

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
+use base64ct::{Base64, Base64Url, Base64UrlUnpadded, Encoding};
 use keyagent_common::{context, error::ErrorCode, fingerprint, kdf};
 
 use crate::support::{
@@ -203,7 +204,7 @@ fn sources_that_disagree_are_shown_and_refused() {
 #[test]
 fn texts_that_are_no_key_are_refused_from_every_source() {
     let good = support::random_key();
-    let ascending: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
+    let ascending = support::hex(&(0..32).collect::<Vec<u8>>());
     let bad = [
         String::new(),
         "\n".into(),
@@ -227,7 +228,6 @@ fn texts_that_are_no_key_are_refused_from_every_source() {
     }
     assert!(!home.state_file("keyring").exists());
     // Every documented form of a good key is the same key.
-    use base64ct::{Base64, Base64Url, Base64UrlUnpadded, Encoding};
     let key = support::unhex(&good);
     let forms = [
         good.clone(),

@@ -67,7 +67,8 @@ fn contexts_differ_wherever_a_boundary_moves() {
     for sealed_with in &contexts {
         let envelope = client.encrypt(sealed_with, b"bound").unwrap();
         for opened_with in &contexts {
-            let expected = if opened_with == sealed_with { Ok(b"bound".to_vec()) } else { Err(ErrorCode::DoesNotOpen) };
+            let expected =
+                if opened_with == sealed_with { Ok(b"bound".to_vec()) } else { Err(ErrorCode::DoesNotOpen) };
             assert_eq!(client.decrypt(opened_with, &envelope), expected);
         }
     }
@@ -86,7 +87,8 @@ fn kinds_open_only_by_their_own_operation() {
         let DataKeyReply { plain, envelope, .. } = codec::decode(&body).unwrap();
         assert_eq!((plain.len(), envelope.len(), envelope[0]), (32, 105, kind));
         assert_eq!(client.decrypt(EMPTY, envelope), Err(ErrorCode::DoesNotOpen));
-        let opened = client.ask::<DataKeyOpen>(&DataKeyOpenRequest { context: EMPTY, envelope }).success().unwrap();
+        let opened =
+            client.ask::<DataKeyOpen>(&DataKeyOpenRequest { context: EMPTY, envelope }).success().unwrap();
         assert_eq!(codec::decode::<DataKeyOpenReply<'_>>(&opened).unwrap().plain, plain);
         for other in [1, 5 - kind, 0, 4] {
             let mut changed = envelope.to_vec();

@@ -14,6 +14,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -58,7 +59,8 @@ pub(crate) fn random_key() -> String {
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The reverse of [`hex`].
@@ -218,6 +220,15 @@ pub(crate) fn make_folder(path: &Path, mode: u32) {
 /// Sets a mode, the umask notwithstanding.
 pub(crate) fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Waits for a condition that must come true; panics when it does not.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_mins(1);
+    while !condition() {
+        assert!(Instant::now() < end, "never came true: {what}");
+        std::thread::sleep(Duration::from_millis(3));
+    }
 }
 
 /// Neither a panic nor its report.

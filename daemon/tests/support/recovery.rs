@@ -4,7 +4,7 @@ use std::fs;
 
 use keyagent_common::context::EMPTY;
 
-use super::{Daemon, Finished, Home, client, log};
+use super::{Daemon, Finished, Home, client, eventually, log};
 
 /// Which refusals are clean, with the fix that must then work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,13 +74,10 @@ pub(crate) fn start(home: &Home, arguments: &[&str]) -> Result<Daemon, Finished>
 
 /// Waits until a daemon serves or has ended.
 pub(crate) fn serve_or_end(mut daemon: Daemon) -> Result<Daemon, Finished> {
-    loop {
-        if daemon.has_ended() {
-            return Err(daemon.wait());
-        }
-        if client::answers(daemon.socket()) {
-            return Ok(daemon);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
+    let mut ended = false;
+    eventually("it serves or ends", || {
+        ended = daemon.has_ended();
+        ended || client::answers(daemon.socket())
+    });
+    if ended { Err(daemon.wait()) } else { Ok(daemon) }
 }
