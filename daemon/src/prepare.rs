@@ -126,10 +126,10 @@ fn base_folders(system: bool) -> Result<BaseFolders, Report> {
             .why("user mode keeps its files below it")
             .fix("set HOME, or use --system")
     })?;
-    let runtime = folders.runtime_dir().map(Path::to_path_buf).or_else(|| {
-        let usual = PathBuf::from(format!("/run/user/{}", peer::effective_uid()));
-        usual.is_dir().then_some(usual)
-    });
+    // A folder that does not exist is not made: the client does not look there either.
+    let usual = || PathBuf::from(format!("/run/user/{}", peer::effective_uid()));
+    let runtime =
+        Some(folders.runtime_dir().map_or_else(usual, Path::to_path_buf)).filter(|folder| folder.is_dir());
     Ok(BaseFolders::User {
         config: folders.config_dir().to_path_buf(),
         data: folders.data_dir().to_path_buf(),
