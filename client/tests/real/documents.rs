@@ -1,0 +1,96 @@
+//! What the documents tell people to type, typed.
+
+use std::fs;
+
+use super::place::{Place, chmod, repository, run};
+
+fn read(name: &str) -> String {
+    fs::read_to_string(repository(name)).unwrap()
+}
+
+/// The code blocks of this language, in order.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let begin = format!("```{language}\n");
+    text.split(&begin).skip(1).map(|part| part.split("```").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn the_quick_start_shows_what_it_promises() {
+    let place = Place::new();
+    let script = read("packaging/quickstart");
+    let steps: Vec<&str> = script.lines().filter(|line| !line.starts_with("cargo build")).collect();
+    assert_eq!(script.lines().count(), steps.len() + 1, "one line builds");
+    let folder = repository("packaging/..");
+    let steps = steps.join("\n").replace("$PWD/target/release:", "").replace("\"$(dirname \"$0\")/..\"", &format!("'{}'", folder.display()));
+    let mut command = place.program("bash");
+    command.args(["-c", &steps]);
+    let before = place.snapshot();
+    let done = run(command, b"").expect(0);
+    let text = done.text();
+    for promised in ["byte-equal: ", "\nka1.", "\nsecret\n", "● keyagent  running · unlocked"] {
+        assert!(text.contains(promised), "{promised}: {text}");
+    }
+    assert_eq!(text.matches("\nsecret\n").count(), 2, "{text}");
+    assert!(before == place.snapshot(), "something was left behind");
+    let left: Vec<_> = fs::read_dir(place.home()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".keyagent-quickstart")), "{left:?}");
+}
+
+#[test]
+fn the_first_lines_of_the_readme_do_what_stands_beside_them() {
+    let place = Place::new();
+    let text = read("README.md");
+    let block = blocks(&text, "console").remove(0);
+    fs::write(place.work("backup.tar"), "a tape archive").unwrap();
+    let mut value = String::new();
+    let (mut typed, mut expected) = (None::<String>, Vec::new());
+    let mut examples: Vec<(String, Vec<String>)> = Vec::new();
+    for line in block.lines().chain(["$ "]) {
+        match line.strip_prefix("$ ") {
+            Some(command) => {
+                examples.extend(typed.replace(command.to_owned()).map(|typed| (typed, std::mem::take(&mut expected))));
+            }
+            None => expected.push(line.to_owned()),
+        }
+    }
+    assert!(examples.len() >= 6, "{examples:?}");
+    for (typed, expected) in examples {
+        let shortened = typed.split_whitespace().find(|word| word.starts_with("ka1."));
+        let command = shortened.map_or(typed.clone(), |word| typed.replace(word, &value));
+        let done = place.sh(&command);
+        assert_eq!(done.code, 0, "{typed}: {}", done.stderr);
+        let output = format!("{}{}", done.text(), done.stderr);
+        for line in expected {
+            // Keys and ciphertexts differ; what stands before them does not.
+            let constant = line.split_inclusive(' ').take_while(|word| !word.contains("rhWY")).collect::<String>();
+            let constant = if line.starts_with("ka1.") { "ka1." } else { constant.as_str() };
+            assert!(output.contains(constant), "{typed}: {output}");
+        }
+        if done.text().starts_with("ka1.") {
+            value = done.line();
+        }
+    }
+    assert_eq!(place.run(&["status"], b"").code, 1, "locked at the end");
+    place.run(&["unlock"], b"").expect(0);
+    assert_eq!(place.run(&["decrypt", "backup.tar.ka"], b"").expect(0).stdout, b"a tape archive");
+}
+
+#[test]
+fn the_shell_lines_of_the_readme_run_as_they_stand() {
+    let place = Place::started();
+    let text = read("README.md");
+    let script = blocks(&text, "sh").into_iter().find(|block| block.contains("token=")).unwrap();
+    let dump = place.work("pg_dump");
+    fs::write(&dump, "#!/bin/sh\nhead -c 3000000 /dev/zero; echo \"$1\"\n").unwrap();
+    chmod(&dump, 0o755);
+    place.sh("printf hunter2 | keyagent encrypt -a -c service=billing > token.ka").expect(0);
+    let done = place.sh(&format!("PATH=$PWD:$PATH\n{script}\n[ \"$token\" = hunter2 ]")).expect(0);
+    assert_eq!(done.text(), "", "{}", done.stderr);
+    let dumped = place.run(&["decrypt", "-c", "table=shop", "shop.ka"], b"").expect(0).stdout;
+    assert!(dumped.len() == 3_000_005 && dumped.ends_with(b"shop\n"));
+    place.run(&["lock"], b"").expect(0);
+    let locked = place.sh("keyagent status -q || keyagent unlock").expect(0);
+    assert_eq!(locked.text(), "", "quiet means quiet");
+    place.run(&["lock"], b"").expect(0);
+    assert_eq!(place.sh("token=$(keyagent decrypt -c service=billing token.ka) || exit").code, 75);
+}

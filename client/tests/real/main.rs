@@ -1,0 +1,30 @@
+//! The command line `keyagent` with the real `keyagentd`, as its users type it.
+//!
+//! Every test has a place of its own (home, runtime folder) and ends every daemon in it. Nothing here
+//! reads or writes the home folder of whoever runs the tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests; clippy knows only functions marked #[test]"
+)]
+
+mod agent;
+mod autostart;
+mod backup;
+mod cases;
+mod documents;
+mod examples;
+mod mask;
+mod odd;
+mod peers;
+mod place;
+mod refusals;
+mod sandbox;
+mod state_folder;
+mod stream_damage;
+mod stream_places;
+mod streams;
+mod terminal;
+mod values;

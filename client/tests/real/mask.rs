@@ -1,0 +1,118 @@
+//! Replaces what differs from run to run by names in brackets, so that output can be compared exactly.
+
+use std::{fs, path::Path};
+
+use keyagent_common::{fingerprint, kdf, key_text};
+
+use super::place::{Place, programs};
+
+/// After which text what changes, for how long it goes on, and what stands there instead.
+const CHANGING: [(&str, fn(char) -> bool, &str); 19] = [
+    ("ka1.", is_base64, "[TEXT]"),
+    ("ks1.", is_base64, "[TEXT]"),
+    ("key id      ", is_base64, "[KEY ID]"),
+    ("\"key_id\":\"", is_base64, "[KEY ID]"),
+    ("\"instance\":\"", is_base64, "[INSTANCE]"),
+    ("pid ", is_digit, "[PID]"),
+    ("\"pid\":", is_digit, "[PID]"),
+    ("KEYAGENT_PID=", is_digit, "[PID]"),
+    ("KEYAGENT_PID ", is_digit, "[PID]"),
+    ("· up ", is_line, "[TIME]"),
+    ("\"uptime_seconds\":", is_digit, "[TIME]"),
+    ("\"operations\":", is_digit, "[COUNT]"),
+    ("connected · ", |c| is_digit(c) || c == ' ', "[COUNT] "),
+    ("\"memory_bytes\":", is_digit, "[BYTES]"),
+    ("\"memory\":\"", is_word, "[MEMORY]"),
+    ("\"message\":\"[MEMORY], ", is_digit, "[BYTES]"),
+    ("  memory    ", is_line, "[MEMORY]"),
+    ("  memory     ", is_line, "[MEMORY]"),
+    ("  memory            ", is_line, "[MEMORY]"),
+];
+
+const ROOT_WARNING: &str =
+    "keyagentd: running as root in user mode; a service belongs to a user of its own (--system)";
+
+/// The text of a command that ran in this place.
+pub(crate) fn mask(place: &Place, text: &str) -> String {
+    let mut text = text.replace(&programs().display().to_string(), "[BIN]");
+    let (key, other) = (place.key(), place.path("other/.config/keyagent/key"));
+    for (key, name) in [(&other, "OTHER "), (&place.work("kept"), ""), (&key, "")] {
+        if let Some((full, short)) = fingerprints(key) {
+            text = text.replace(&full, &format!("[{name}FINGERPRINT]"));
+            text = text.replace(&short, &format!("[{name}MASTER ID]"));
+        }
+    }
+    text = text.replace(&place.home().display().to_string(), "[HOME]");
+    text = text.replace(&format!("/run/user/{}/", nix::unistd::geteuid()), "/run/user/[UID]/");
+    text = text.replace("memfd_secret", "[MEMORY]").replace("(mlock)", "([MEMORY])");
+    text = text.replace(&format!("{ROOT_WARNING}\\n"), "");
+    text = text.replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
+    for (before, goes_on, instead) in CHANGING {
+        text = after(&text, before, goes_on, instead);
+    }
+    let lines = text.lines().filter(|line| !is_about_root(line)).map(columns);
+    let mut masked = lines.collect::<Vec<_>>().join("\n");
+    if text.ends_with('\n') && !masked.is_empty() {
+        masked.push('\n');
+    }
+    masked
+}
+
+fn fingerprints(key_file: &Path) -> Option<(String, String)> {
+    let mut key = [0; 32];
+    key_text::parse(&fs::read(key_file).ok()?, &mut key).ok()?;
+    let bytes = kdf::master_fingerprint(&key);
+    Some((fingerprint::full(&bytes), fingerprint::short(&bytes)))
+}
+
+fn after(text: &str, before: &str, goes_on: fn(char) -> bool, instead: &str) -> String {
+    let mut parts = text.split(before);
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        masked.push_str(before);
+        let rest = part.trim_start_matches(goes_on);
+        if rest.len() < part.len() {
+            masked.push_str(instead);
+        }
+        masked.push_str(rest);
+    }
+    masked
+}
+
+/// Lines that only root sees.
+fn is_about_root(line: &str) -> bool {
+    line.contains("root's own") || line == ROOT_WARNING
+}
+
+/// Columns are as wide as their paths: in lines about sockets three spaces and more become three.
+fn columns(line: &str) -> String {
+    if !line.contains("agent.sock") && !line.contains("$KEYAGENT_SOCK") {
+        return line.to_owned();
+    }
+    let indent = line.len() - line.trim_start().len();
+    let (indent, mut rest) = line.split_at(indent);
+    let mut text = indent.to_owned();
+    while let Some((before, after)) = rest.split_once("   ") {
+        text.push_str(before);
+        text.push_str("   ");
+        rest = after.trim_start();
+    }
+    text.push_str(rest);
+    text
+}
+
+fn is_base64(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+fn is_word(c: char) -> bool {
+    is_base64(c)
+}
+
+fn is_line(c: char) -> bool {
+    c != '\n'
+}

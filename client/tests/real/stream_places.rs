@@ -1,0 +1,119 @@
+//! Where data comes from and goes to when that place fails: full disks, closed pipes, a killed client.
+
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    place::{Place, noise, run},
+    sandbox::{mounts, unshared},
+};
+
+fn with_stream() -> Place {
+    let place = Place::started();
+    fs::write(place.work("plain"), noise(3 << 20)).unwrap();
+    place.sh("keyagent encrypt plain -o sealed").expect(0);
+    place
+}
+
+fn names(place: &Place) -> Vec<String> {
+    let entries = fs::read_dir(place.path("work")).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_reader_that_goes_away_is_an_error_of_output() {
+    let place = with_stream();
+    for (verb, input) in [("decrypt", "sealed"), ("encrypt", "plain")] {
+        let mut command = place.keyagent(&[verb, input]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut some = [0; 1000];
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut some).unwrap();
+        drop(stdout);
+        let done: super::place::Done = child.wait_with_output().unwrap().into();
+        assert!(done.stderr.contains("closed the pipe"), "{}", done.stderr);
+        done.refused(74, "INPUT_OUTPUT");
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_no_output_and_the_old_file() {
+    if !mounts("a_full_disk_leaves_no_output_and_the_old_file") {
+        return;
+    }
+    let place = with_stream();
+    let script = "mkdir small; mount -t tmpfs -o size=1m none small; echo old > small/old\n\
+                  for words in 'decrypt sealed -o small/new' 'encrypt plain -o small/new' 'encrypt -a plain -o small/new' \
+                  'decrypt sealed --force -o small/old'; do\n\
+                  code=0; keyagent $words || code=$?; echo $code; ls -A small; cat small/old; done\n\
+                  code=0; keyagent decrypt sealed > small/piped || code=$?; echo $code";
+    let done = run(unshared(&place, script), b"");
+    assert_eq!(done.text(), "74\nold\nold\n".repeat(4) + "74\n", "{}", done.stderr);
+    assert!(done.stderr.contains("No space left on device"), "{}", done.stderr);
+    assert_eq!(run(place.program("sh"), b"keyagent decrypt sealed > /dev/full").refused(74, "INPUT_OUTPUT").code, 74);
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_nothing() {
+    let place = with_stream();
+    for signal in ["TERM", "INT", "KILL", "HUP", "PIPE"] {
+        let mut command = place.program("sh");
+        command.args(["-c", "{ cat sealed; sleep 30; } | { exec 3<&0; keyagent decrypt -o out <&3 & echo $!; wait; }"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut digits = [0; 1];
+        let mut pid = String::new();
+        while stdout.read(&mut digits).unwrap() == 1 && digits[0] != b'\n' {
+            pid.push(char::from(digits[0]));
+        }
+        thread::sleep(Duration::from_millis(80));
+        place.sh(&format!("kill -{signal} {pid}")).expect(0);
+        let gone = format!("/proc/{pid}/stat");
+        let end = Instant::now() + Duration::from_secs(5);
+        while fs::read_to_string(&gone).is_ok_and(|stat| !stat.contains(") Z ")) && Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(names(&place), ["plain", "sealed"], "SIG{signal}");
+    }
+}
+
+#[test]
+fn force_replaces_the_whole_file_and_only_then() {
+    let place = with_stream();
+    fs::write(place.work("out"), "old").unwrap();
+    let number = fs::metadata(place.work("out")).unwrap().ino();
+    let sealed = fs::read(place.work("sealed")).unwrap();
+    fs::write(place.work("cut"), &sealed[..sealed.len() - 20]).unwrap();
+    place.run(&["decrypt", "cut", "-f", "-o", "out"], b"").refused(65, "DOES_NOT_OPEN");
+    assert_eq!(fs::read(place.work("out")).unwrap(), b"old");
+    assert_eq!(fs::metadata(place.work("out")).unwrap().ino(), number);
+    place.run(&["decrypt", "sealed", "-f", "-o", "out"], b"").expect(0);
+    assert!(fs::read(place.work("out")).unwrap() == fs::read(place.work("plain")).unwrap());
+    assert_eq!(fs::metadata(place.work("out")).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(names(&place), ["cut", "out", "plain", "sealed"]);
+}
+
+#[test]
+fn an_agent_that_dies_on_the_way_leaves_no_output() {
+    let place = with_stream();
+    let mut command = place.keyagent(&["encrypt", "-", "-o", "out"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    place.run(&["stop"], b"").expect(0);
+    let mut stdin = child.stdin.take().unwrap();
+    // The pipe may be closed already.
+    let _ = std::io::Write::write_all(&mut stdin, b"late");
+    drop(stdin);
+    let done: super::place::Done = child.wait_with_output().unwrap().into();
+    done.refused(69, "AGENT_UNREACHABLE");
+    assert_eq!(names(&place), ["plain", "sealed"]);
+}
