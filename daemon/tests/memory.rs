@@ -80,8 +80,24 @@ impl Watched {
     fn assert_clean(&self, when: &str) -> Scan {
         let needles = self.needles();
         let scanner = Scanner::new(&needles.all);
-        let scan = self.scan(&scanner);
+        let mut scan = self.scan(&scanner);
         assert_none(&scan, when);
+        // Keys lie where not even root reads; of what can be read, stacks and buffers were wiped after use.
+        // A slow disk may still be at a pin.
+        for _ in 0..5 {
+            if scan.inside().is_empty() {
+                break;
+            }
+            sleep(PINNED);
+            scan = self.scan(&scanner);
+        }
+        if has_secret_memory(&scan) {
+            assert_eq!(
+                scan.inside().into_keys().collect::<Vec<_>>(),
+                [""; 0],
+                "{when}: left in locked pages"
+            );
+        }
         let core = scanner.core(self.daemon.pid(), self.home.path());
         assert!(core.bytes > 1 << 20, "a core of {} bytes", core.bytes);
         assert_none(&core, &format!("{when}, in the core"));
@@ -95,6 +111,10 @@ impl Watched {
         );
         scan
     }
+}
+
+fn has_secret_memory(scan: &Scan) -> bool {
+    scan.unreadable.iter().any(|mapping| mapping.description.contains("secretmem"))
 }
 
 fn assert_none(scan: &Scan, when: &str) {
@@ -115,8 +135,7 @@ fn no_key_byte_outside_locked_pages() {
     assert!(traffic.requests >= REQUESTS && traffic.refused > 500 && traffic.pipelined > 2000);
     assert!(traffic.sealed.len() >= 40 && traffic.data_keys.len() >= 40);
     let scan = watched.assert_clean("after ten thousand requests");
-    let secret = scan.unreadable.iter().any(|mapping| mapping.description.contains("secretmem"));
-    if !secret {
+    if !has_secret_memory(&scan) {
         support::skipped("keys in memfd_secret", "this kernel does not offer it");
     }
     let mut client = watched.daemon.client();
@@ -316,5 +335,6 @@ fn an_idle_daemon_is_small() {
     watched.traffic.run(&watched.daemon, 1000);
     let worked = watched.daemon.resident_bytes();
     eprintln!("resident: {fresh} bytes fresh, {worked} after work");
-    assert!(worked <= 12 << 20, "{worked} bytes");
+    // One client at a time needs one of the two large buffers.
+    assert!(worked <= 8 << 20, "{worked} bytes");
 }
