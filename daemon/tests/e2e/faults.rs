@@ -6,7 +6,7 @@ use std::fs;
 use keyagent_common::{context::EMPTY, error::ErrorCode};
 
 use crate::support::{
-    Client, Daemon, Home, assert_no_failure, client, copy_files, finish, have, log, long_campaign,
+    Client, Daemon, Home, am_root, assert_no_failure, client, copy_files, finish, have, log, long_campaign,
     recovery::{Expect, recover, serve_or_end},
     skipped,
 };
@@ -44,6 +44,11 @@ fn failing(home: &Home, call: &str, error: &str, when: &str) -> Vec<String> {
     words
 }
 
+/// strace finds the files behind descriptors in /proc, which the daemon has closed to all but root.
+fn can_inject() -> bool {
+    am_root() && have("strace")
+}
+
 fn words(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
@@ -73,8 +78,8 @@ fn assert_clear(stderr: &str, code: Option<i32>, case: &str) {
 
 #[test]
 fn init_survives_every_fault() {
-    if !have("strace") {
-        return skipped("init_survives_every_fault", "needs strace");
+    if !can_inject() {
+        return skipped("init_survives_every_fault", "needs root and strace");
     }
     let mut faults_seen = 0;
     for (call, error) in faults() {
@@ -127,8 +132,8 @@ fn live(home: &Home, strace: &[&str], case: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn an_ordinary_life_survives_every_fault() {
-    if !have("strace") {
-        return skipped("an_ordinary_life_survives_every_fault", "needs strace");
+    if !can_inject() {
+        return skipped("an_ordinary_life_survives_every_fault", "needs root and strace");
     }
     let original = Home::initialized();
     let mut faults_seen = 0;
@@ -152,8 +157,8 @@ fn an_ordinary_life_survives_every_fault() {
 #[test]
 fn a_log_that_fails_for_a_while_costs_those_requests_only() {
     const NAME: &str = "a_log_that_fails_for_a_while_costs_those_requests_only";
-    if !have("strace") {
-        return skipped(NAME, "needs strace");
+    if !can_inject() {
+        return skipped(NAME, "needs root and strace");
     }
     let home = Home::initialized();
     // The fourth to ninth write of whichever worker serves the connection.
@@ -172,8 +177,8 @@ fn a_log_that_fails_for_a_while_costs_those_requests_only() {
 #[test]
 fn after_a_failed_sync_nothing_is_believed_until_the_next_start() {
     const NAME: &str = "after_a_failed_sync_nothing_is_believed_until_the_next_start";
-    if !have("strace") {
-        return skipped(NAME, "needs strace");
+    if !can_inject() {
+        return skipped(NAME, "needs root and strace");
     }
     let home = Home::initialized();
     // The first two syncs belong to the start; the third is that of the pin, a second after a request.

@@ -99,8 +99,13 @@ impl Client {
     /// Reads one reply; `None` at the end of the connection. Half a reply is an error.
     pub(crate) fn reply(&mut self) -> io::Result<Option<Reply>> {
         let mut header = [0; HEADER_BYTES];
-        if self.stream.read(&mut header[..1])? == 0 {
-            return Ok(None);
+        loop {
+            match self.stream.read(&mut header[..1]) {
+                Ok(0) => return Ok(None),
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         self.stream.read_exact(&mut header[1..])?;
         let header = Header::parse(&header).unwrap().unwrap();
