@@ -3,9 +3,9 @@
 //! Pure: bytes in, verdict out. Recomputes every key from the audit root, so it runs at start and in
 //! the process of `audit verify`, never beside a running chain. Must never take a line as read before
 //! the mac of its group was right, and must never repair anything: it only tells how many bytes after
-//! the last complete group a crash may have left.
+//! the last good group a crash may have left.
 
-use core::fmt;
+use alloc::vec::Vec;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -16,6 +16,10 @@ use super::{
     scan::{Malformed, Members, Value, hex},
 };
 use crate::{arena::Arena, pin::Pin};
+
+mod error;
+
+pub use error::{AuditError, Why};
 
 /// Where the given bytes begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +66,9 @@ pub struct Verified {
     /// The last replacement that was confirmed.
     pub last_commit: Option<KeyringMark>,
     /// Bytes after the last complete group: a write that a crash cut short. To be cut off, and said so.
-    pub unfinished_bytes: usize,
+    pub unfinished_bytes: u64,
+    /// Bytes from the first group on that is not right, behind the pin: see [`Verifier::finish_after_crash`].
+    pub rejected_bytes: u64,
 }
 
 impl Verified {
@@ -76,81 +82,12 @@ impl Verified {
     }
 }
 
-/// What is wrong with a line or group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// Not a line that the daemon writes.
-    Malformed,
-    /// Lines are missing, doubled or out of order.
-    Sequence {
-        /// The number this line should have.
-        expected: u64,
-        /// The number it has.
-        found: u64,
-    },
-    /// The first line begins no segment.
-    NoSegment,
-    /// A segment begins inside a group.
-    SegmentInsideGroup,
-    /// A segment's number is not one more than the last.
-    SegmentNumber {
-        /// The number this segment should have.
-        expected: u64,
-        /// The number it has.
-        found: u64,
-    },
-    /// A segment does not name the mac before it.
-    PreviousMac,
-    /// The mac does not fit: edited, or made under another keyring.
-    Mac {
-        /// Last line of the group; its first is the line of the error.
-        through: u64,
-    },
-    /// The log ends before its pin: lines were cut off.
-    ShorterThanPin {
-        /// Number of the line that the pin states.
-        pinned: u64,
-    },
-    /// The pinned group is another one: log and pin are out of step.
-    DoesNotMeetPin {
-        /// Number of the line that the pin states.
-        pinned: u64,
-    },
-}
-
-/// The first bad line of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("audit log, line {line}: {why}")]
-pub struct AuditError {
-    /// Counted from 1 in the given bytes.
-    pub line: u64,
-    /// What is wrong.
-    pub why: Why,
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed => write!(f, "not a line that keyagent writes"),
-            Self::Sequence { expected, found } => write!(f, "has number {found} where {expected} belongs"),
-            Self::NoSegment => write!(f, "the log does not begin with a segment"),
-            Self::SegmentInsideGroup => write!(f, "a segment begins inside a group"),
-            Self::SegmentNumber { expected, found } => {
-                write!(f, "begins segment {found} where {expected} belongs")
-            }
-            Self::PreviousMac => write!(f, "the segment does not continue the one before it"),
-            Self::Mac { through } => write!(f, "the mac over this line to line {through} is wrong"),
-            Self::ShorterThanPin { pinned } => {
-                write!(f, "the log ends here, but its pin states number {pinned}: lines were removed")
-            }
-            Self::DoesNotMeetPin { pinned } => write!(f, "not what the pin states of number {pinned}"),
-        }
-    }
-}
+/// Most bytes of one group: a burst has at most 1024 records of less than 4 KiB.
+pub const MAX_GROUP_BYTES: usize = 4 << 20;
 
 /// Checks the bytes of a log: every number, link and mac, and that it reaches `pin`.
 ///
-/// A pin with seq 0 pins nothing. The error names the first bad line.
+/// A pin with seq 0 pins nothing. The error names the first bad line, wherever it is.
 pub fn verify<A: Arena>(
     log: &[u8],
     start: Start,
@@ -158,32 +95,104 @@ pub fn verify<A: Arena>(
     keyring_id: &[u8; 16],
     pin: Option<&Pin>,
 ) -> Result<Verified, AuditError> {
-    let mut walk = Walk {
-        root,
-        keyring_id,
-        pin: pin.filter(|pin| pin.seq > 0),
-        key: Zeroizing::new([0; 32]),
-        tail: (start == Start::NewLog).then_some(Tail { segment: 0, seq: 0, mac: NO_PREVIOUS_MAC }),
-        verified: Verified::default(),
-    };
-    let mut rest = log;
-    while let Some((group, after)) = split_group(rest) {
-        walk.group(group)?;
-        rest = after;
-    }
-    walk.finish(rest.len())
+    let mut verifier = Verifier::new(start, root, keyring_id, pin);
+    verifier.push(log);
+    verifier.finish_strictly()
 }
 
-/// The first group of `log` and what follows it; `None` if no group is complete.
-fn split_group(log: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut length = 0;
-    for line in log.split_inclusive(|&byte| byte == b'\n') {
-        length += line.len();
-        if line.strip_suffix(b"\n").and_then(split_mac).is_some() {
-            return log.split_at_checked(length);
+/// Checks a log that comes in pieces, with no more of it in memory than one group.
+pub struct Verifier<'r, A: Arena> {
+    walk: Walk<'r, A>,
+    /// What follows the last complete group.
+    pending: Vec<u8>,
+    /// Bytes of `pending` that were searched for the end of a group.
+    searched: usize,
+    /// The first bad line.
+    failed: Option<AuditError>,
+    /// Bytes of the bad group and of everything after it.
+    dropped_bytes: u64,
+}
+
+impl<'r, A: Arena> Verifier<'r, A> {
+    /// Begins before the first byte.
+    pub fn new(start: Start, root: &'r AuditRoot<A>, keyring_id: &'r [u8; 16], pin: Option<&'r Pin>) -> Self {
+        let walk = Walk {
+            root,
+            keyring_id,
+            pin: pin.filter(|pin| pin.seq > 0),
+            pin_met: false,
+            key: Zeroizing::new([0; 32]),
+            tail: (start == Start::NewLog).then_some(Tail { segment: 0, seq: 0, mac: NO_PREVIOUS_MAC }),
+            verified: Verified::default(),
+        };
+        Self { walk, pending: Vec::new(), searched: 0, failed: None, dropped_bytes: 0 }
+    }
+
+    /// The next bytes of the log.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.failed.is_some() {
+            self.dropped_bytes += bytes.len() as u64;
+            return;
+        }
+        self.pending.extend_from_slice(bytes);
+        let mut begin = 0;
+        while let Some(end) = self.group_end(begin) {
+            let before = (self.walk.tail, self.walk.verified);
+            let group = self.pending.get(begin..end).unwrap_or_default();
+            if let Err(error) = self.walk.group(group) {
+                (self.walk.tail, self.walk.verified) = before;
+                self.fail(error, begin);
+                return;
+            }
+            begin = end;
+        }
+        self.pending.drain(..begin);
+        self.searched -= begin;
+        if self.pending.len() > MAX_GROUP_BYTES {
+            let line = self.walk.verified.lines + 1;
+            self.fail(AuditError { line, why: Why::Malformed }, 0);
         }
     }
-    None
+
+    fn fail(&mut self, error: AuditError, begin: usize) {
+        self.failed = Some(error);
+        self.dropped_bytes += (self.pending.len() - begin) as u64;
+        self.pending = Vec::new();
+    }
+
+    /// Where the group that begins at `begin` ends, if all of it is there.
+    fn group_end(&mut self, begin: usize) -> Option<usize> {
+        self.searched = self.searched.max(begin);
+        while let Some(rest) = self.pending.get(self.searched..) {
+            let length = rest.iter().position(|&byte| byte == b'\n')? + 1;
+            let line = rest.get(..length)?.strip_suffix(b"\n");
+            self.searched += length;
+            if line.and_then(split_mac).is_some() {
+                return Some(self.searched);
+            }
+        }
+        None
+    }
+
+    /// The verdict; any bad line is an error.
+    pub fn finish_strictly(self) -> Result<Verified, AuditError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => self.walk.finish(self.pending.len() as u64, 0),
+        }
+    }
+
+    /// The verdict for a start after a crash: behind a pin that was met, the first group that is not right ends
+    /// the log, since what had not been synced may be lost in any order. Before the pin it is an error.
+    pub fn finish_after_crash(self) -> Result<Verified, AuditError> {
+        match self.failed {
+            Some(error) if !self.walk.pin_met => Err(error),
+            failed => {
+                let rejected_bytes = if failed.is_some() { self.dropped_bytes } else { 0 };
+                self.walk.finish(self.pending.len() as u64, rejected_bytes)
+            }
+        }
+    }
 }
 
 /// Splits a line (or group) into the bytes its mac covers, and the mac.
@@ -196,6 +205,7 @@ struct Walk<'l, A: Arena> {
     root: &'l AuditRoot<A>,
     keyring_id: &'l [u8; 16],
     pin: Option<&'l Pin>,
+    pin_met: bool,
     key: Zeroizing<[u8; 32]>,
     /// `None` until the first segment, when the log may begin at any.
     tail: Option<Tail>,
@@ -281,19 +291,20 @@ impl<A: Arena> Walk<'_, A> {
                     return Err(Why::DoesNotMeetPin { pinned: pin.seq });
                 }
                 self.pin = None;
+                self.pin_met = true;
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn finish(self, unfinished_bytes: usize) -> Result<Verified, AuditError> {
+    fn finish(self, unfinished_bytes: u64, rejected_bytes: u64) -> Result<Verified, AuditError> {
         if let Some(pin) = self.pin {
             let why = Why::ShorterThanPin { pinned: pin.seq };
             return Err(AuditError { line: self.verified.lines, why });
         }
         let tail = self.tail.filter(|_| self.verified.groups > 0);
-        Ok(Verified { tail, unfinished_bytes, ..self.verified })
+        Ok(Verified { tail, unfinished_bytes, rejected_bytes, ..self.verified })
     }
 }
 

@@ -118,10 +118,11 @@ fn every_removed_doubled_or_swapped_line_is_noticed() {
 fn every_cut_is_noticed_by_the_pin_and_told_apart_from_tampering_without() {
     let (log, pin) = log();
     let mut group_ends = Vec::from([0]);
-    let mut rest = &log[..];
-    while let Some((_, after)) = split_group(rest) {
-        rest = after;
-        group_ends.push(log.len() - rest.len());
+    for line in log.split_inclusive(|&byte| byte == b'\n') {
+        let end = line.as_ptr() as usize - log.as_ptr() as usize + line.len();
+        if split_mac(&line[..line.len() - 1]).is_some() {
+            group_ends.push(end);
+        }
     }
     assert_eq!(group_ends.len(), GROUPS.len() + 1);
     for length in 0..log.len() {
@@ -129,7 +130,7 @@ fn every_cut_is_noticed_by_the_pin_and_told_apart_from_tampering_without() {
         assert_eq!(error.why, Why::ShorterThanPin { pinned: 10 });
         let kept = group_ends.iter().rfind(|&&end| end <= length).unwrap();
         let verified = check(&log[..length], None).unwrap();
-        assert_eq!(verified.unfinished_bytes, length - kept);
+        assert_eq!(verified.unfinished_bytes, (length - kept) as u64);
         assert_eq!(check(&log[..*kept], None).unwrap(), Verified { unfinished_bytes: 0, ..verified });
     }
 }
@@ -199,4 +200,65 @@ proptest! {
     fn never_panics_on_arbitrary_bytes(bytes: Vec<u8>) {
         let _ = check(&bytes, None);
     }
+}
+
+fn in_pieces(
+    log: &[u8],
+    size: usize,
+    pin: Option<&Pin>,
+) -> (Result<Verified, AuditError>, Result<Verified, AuditError>) {
+    let root = root();
+    let finish = |strictly: bool| {
+        let mut verifier = Verifier::new(Start::NewLog, &root, &ID, pin);
+        log.chunks(size).for_each(|piece| verifier.push(piece));
+        if strictly { verifier.finish_strictly() } else { verifier.finish_after_crash() }
+    };
+    (finish(true), finish(false))
+}
+
+#[test]
+fn pieces_of_any_size_give_the_same_verdict() {
+    let (log, pin) = log();
+    let whole = check(&log, Some(&pin)).unwrap();
+    for size in [1, 7, 100, 1000, log.len()] {
+        assert_eq!(in_pieces(&log, size, Some(&pin)), (Ok(whole), Ok(whole)));
+        assert_eq!(in_pieces(&log[..log.len() - 3], size, None).0, check(&log[..log.len() - 3], None));
+    }
+}
+
+#[test]
+fn behind_the_pin_a_crash_may_have_lost_anything_and_before_it_nothing() {
+    let (log, last) = log();
+    let lines: Vec<&[u8]> = log.split_inclusive(|&byte| byte == b'\n').collect();
+    // A pin of the first group: everything behind it was not synced yet.
+    let first_group = lines.iter().position(|line| split_mac(&line[..line.len() - 1]).is_some()).unwrap();
+    let kept: usize = lines[..=first_group].iter().map(|line| line.len()).sum();
+    let (_, mac) = split_mac(&lines[first_group][..lines[first_group].len() - 1]).unwrap();
+    let seq = first_group as u64 + 1;
+    let early = Pin { segment: 1, seq, mac, ..last };
+    for place in (kept..log.len()).step_by(13) {
+        let mut torn = log.clone();
+        torn[place] ^= 1;
+        let (strict, lenient) = in_pieces(&torn, 100, Some(&early));
+        let lenient = lenient.unwrap();
+        assert!(strict.is_err() || strict.unwrap().unfinished_bytes > 0, "byte {place}");
+        assert!(lenient.rejected_bytes + lenient.unfinished_bytes > 0, "byte {place}");
+        assert!(in_pieces(&torn, 100, Some(&last)).1.is_err(), "byte {place} lies before the pin");
+    }
+    for place in (0..kept).step_by(13) {
+        let mut changed = log.clone();
+        changed[place] ^= 1;
+        assert!(in_pieces(&changed, 100, Some(&early)).1.is_err(), "byte {place}");
+    }
+}
+
+#[test]
+fn a_group_without_end_is_refused_at_a_cap() {
+    let root = root();
+    let mut verifier = Verifier::new(Start::NewLog, &root, &ID, None);
+    for _ in 0..=MAX_GROUP_BYTES / 4096 {
+        verifier.push(&[b'x'; 4096]);
+    }
+    assert!(verifier.pending.is_empty());
+    assert_eq!(verifier.finish_strictly().unwrap_err().why, Why::Malformed);
 }
