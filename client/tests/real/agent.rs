@@ -31,7 +31,10 @@ fn the_agent_of_a_command_lives_as_long_as_the_command() {
         assert_eq!(place.run(words, b"").code, code, "{words:?}");
         assert_eq!(place.run(&["status"], b"").code, 69, "{words:?}: the agent goes on");
     }
-    assert_eq!(place.run(&["start", "--", "cat"], b"input goes through").expect(0).stdout, b"input goes through");
+    assert_eq!(
+        place.run(&["start", "--", "cat"], b"input goes through").expect(0).stdout,
+        b"input goes through"
+    );
     let secret = "test -z \"${KEYAGENT_KEY-}\"";
     let mut command = place.keyagent(&["start", "--", "sh", "-c", secret]);
     command.env("KEYAGENT_KEY", fs::read_to_string(place.key()).unwrap().trim());

@@ -14,11 +14,15 @@ fn outside(place: &Place, test: &str, script: &str) -> Option<Done> {
 #[test]
 fn without_a_key_it_says_init() {
     let place = Place::new();
-    let Some(done) = outside(&place, "without_a_key_it_says_init", "printf secret | keyagent encrypt -a") else {
+    let Some(done) = outside(&place, "without_a_key_it_says_init", "printf secret | keyagent encrypt -a")
+    else {
         return;
     };
     let text = &done.stderr;
-    assert!(text.contains("  fix    keyagent init") && text.contains(".config/keyagent/key   no such file"), "{text}");
+    assert!(
+        text.contains("  fix    keyagent init") && text.contains(".config/keyagent/key   no such file"),
+        "{text}"
+    );
     assert!(done.stdout.is_empty());
     done.refused(78, "KEY_MISSING");
     assert!(!place.path(".config").exists() && !place.path(".local").exists(), "something was made");

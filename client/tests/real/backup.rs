@@ -56,13 +56,17 @@ fn an_older_keyring_beside_a_newer_log_is_refused_until_accepted() {
 }
 
 #[test]
-fn either_file_alone_is_useless() {
+fn neither_file_alone_starts_an_agent_or_is_taken_for_nothing() {
     let (place, _) = with_data();
     place.sh(SAVE).expect(0);
     place.sh("keyagent stop; rm ~/.local/share/keyagent/keyring").expect(0);
     place.sh("keyagent start").refused(78, "KEYRING_MISSING");
-    place.sh("rm -r ~/.config ~/.local; mkdir -p -m 700 ~/.local ~/.local/share ~/.local/share/keyagent").expect(0);
-    place.sh("install -m 600 ../safe2/keyring ~/.local/share/keyagent/keyring; keyagent start").refused(78, "KEY_MISSING");
+    place
+        .sh("rm -r ~/.config ~/.local; mkdir -p -m 700 ~/.local ~/.local/share ~/.local/share/keyagent")
+        .expect(0);
+    place
+        .sh("install -m 600 ../safe2/keyring ~/.local/share/keyagent/keyring; keyagent start")
+        .refused(78, "KEY_MISSING");
     // Nor does init make a new key beside an old keyring.
     place.sh("keyagent init --no-input").refused(73, "ALREADY_INITIALIZED");
 }
@@ -72,7 +76,9 @@ fn init_copies_the_key_where_asked_and_the_copy_is_as_good() {
     let place = Place::new();
     place.sh("mkdir ../usb; keyagent init --no-input --backup-key ../usb/key").expect(0);
     assert_eq!(place.sh("stat -c %a ../usb/key").line(), "600");
-    place.sh("cmp ../usb/key ~/.config/keyagent/key; keyagent start -q; printf x | keyagent encrypt -o value").expect(0);
+    place
+        .sh("cmp ../usb/key ~/.config/keyagent/key; keyagent start -q; printf x | keyagent encrypt -o value")
+        .expect(0);
     place.sh("keyagent stop -q; rm ~/.config/keyagent/key; keyagent start -q --key-file ~/usb/key").expect(0);
     assert_eq!(place.sh("keyagent decrypt value").expect(0).stdout, b"x");
 }

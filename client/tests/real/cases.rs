@@ -64,7 +64,8 @@ fn replay(place: &Place, transcript: &str) -> String {
 fn lines(transcript: &mut String, mark: char, text: &str) {
     for line in text.split_inclusive('\n') {
         let whole = if line.ends_with('\n') { "" } else { "~" };
-        let _ = writeln!(transcript, "{}", format!("{mark}{whole} {}", line.trim_end_matches('\n')).trim_end());
+        let _ =
+            writeln!(transcript, "{}", format!("{mark}{whole} {}", line.trim_end_matches('\n')).trim_end());
     }
 }
 
@@ -81,7 +82,8 @@ fn differences(expected: &str, actual: &str) -> String {
             }
             continue;
         }
-        for (mark, rest) in [('-', before.into_iter().chain(expected)), ('+', now.into_iter().chain(actual))] {
+        for (mark, rest) in [('-', before.into_iter().chain(expected)), ('+', now.into_iter().chain(actual))]
+        {
             for line in rest.take(12) {
                 let _ = writeln!(text, "{mark} {line}");
             }

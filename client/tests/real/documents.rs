@@ -21,7 +21,10 @@ fn the_quick_start_shows_what_it_promises() {
     let steps: Vec<&str> = script.lines().filter(|line| !line.starts_with("cargo build")).collect();
     assert_eq!(script.lines().count(), steps.len() + 1, "one line builds");
     let folder = repository("packaging/..");
-    let steps = steps.join("\n").replace("$PWD/target/release:", "").replace("\"$(dirname \"$0\")/..\"", &format!("'{}'", folder.display()));
+    let steps = steps
+        .join("\n")
+        .replace("$PWD/target/release:", "")
+        .replace("\"$(dirname \"$0\")/..\"", &format!("'{}'", folder.display()));
     let mut command = place.program("bash");
     command.args(["-c", &steps]);
     let before = place.snapshot();
@@ -48,7 +51,9 @@ fn the_first_lines_of_the_readme_do_what_stands_beside_them() {
     for line in block.lines().chain(["$ "]) {
         match line.strip_prefix("$ ") {
             Some(command) => {
-                examples.extend(typed.replace(command.to_owned()).map(|typed| (typed, std::mem::take(&mut expected))));
+                examples.extend(
+                    typed.replace(command.to_owned()).map(|typed| (typed, std::mem::take(&mut expected))),
+                );
             }
             None => expected.push(line.to_owned()),
         }
@@ -62,7 +67,8 @@ fn the_first_lines_of_the_readme_do_what_stands_beside_them() {
         let output = format!("{}{}", done.text(), done.stderr);
         for line in expected {
             // Keys and ciphertexts differ; what stands before them does not.
-            let constant = line.split_inclusive(' ').take_while(|word| !word.contains("rhWY")).collect::<String>();
+            let constant =
+                line.split_inclusive(' ').take_while(|word| !word.contains("rhWY")).collect::<String>();
             let constant = if line.starts_with("ka1.") { "ka1." } else { constant.as_str() };
             assert!(output.contains(constant), "{typed}: {output}");
         }

@@ -6,8 +6,11 @@ use keyagent_common::{fingerprint, kdf, key_text};
 
 use super::place::{Place, programs};
 
+/// Whether what changes goes on with a character.
+type GoesOn = fn(char) -> bool;
+
 /// After which text what changes, for how long it goes on, and what stands there instead.
-const CHANGING: [(&str, fn(char) -> bool, &str); 19] = [
+const CHANGING: [(&str, GoesOn, &str); 19] = [
     ("ka1.", is_base64, "[TEXT]"),
     ("ks1.", is_base64, "[TEXT]"),
     ("key id      ", is_base64, "[KEY ID]"),
@@ -65,7 +68,7 @@ fn fingerprints(key_file: &Path) -> Option<(String, String)> {
     Some((fingerprint::full(&bytes), fingerprint::short(&bytes)))
 }
 
-fn after(text: &str, before: &str, goes_on: fn(char) -> bool, instead: &str) -> String {
+fn after(text: &str, before: &str, goes_on: GoesOn, instead: &str) -> String {
     let mut parts = text.split(before);
     let mut masked = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -95,7 +95,8 @@ fn another_user_cannot_use_the_agent() {
     assert!(done.stderr.contains("permission denied"), "{}", done.stderr);
     done.refused(69, "AGENT_UNREACHABLE");
     // Even if every folder and the socket are opened for all, the daemon knows its peers.
-    for (path, mode) in [("", 0o755), ("run", 0o755), ("run/keyagent", 0o755), ("run/keyagent/agent.sock", 0o666)]
+    for (path, mode) in
+        [("", 0o755), ("run", 0o755), ("run/keyagent", 0o755), ("run/keyagent/agent.sock", 0o666)]
     {
         chmod(&place.path(path), mode);
     }

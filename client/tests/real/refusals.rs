@@ -1,10 +1,7 @@
 //! Key files and keyrings that are not as they must be: what is said, with which exit code, and that
 //! nothing is repaired, replaced or made.
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-};
+use std::{fs, os::unix::fs::symlink};
 
 use super::place::{Done, Place, am_root, chmod};
 
@@ -118,7 +115,10 @@ fn a_keyring_with_any_byte_changed_or_cut_off_is_refused() {
         let before = place.snapshot();
         let done = place.run(&["start"], b"");
         assert!([65, 76, 78, 79].contains(&done.code), "byte {at}: {done:?}");
-        assert!(done.stderr.contains("refusing to start") && done.stderr.contains("\n  fix    "), "{at}: {done:?}");
+        assert!(
+            done.stderr.contains("refusing to start") && done.stderr.contains("\n  fix    "),
+            "{at}: {done:?}"
+        );
         assert!(before == place.snapshot(), "byte {at}: a file was changed");
     }
     for cut in [0, 1, 47, 48, 135, 136, 300, keyring.len() - 1] {

@@ -15,7 +15,8 @@ fn a_state_folder_that_cannot_be_read_is_refused() {
     let place = Place::new();
     give_to_stranger(&place);
     run(as_stranger(&place, &["init", "--no-input"]), b"").expect(0);
-    for path in [place.state(), place.keyring().parent().unwrap().to_path_buf(), place.keyring(), place.key()] {
+    for path in [place.state(), place.keyring().parent().unwrap().to_path_buf(), place.keyring(), place.key()]
+    {
         let (before, mode) = (place.snapshot(), if path.is_dir() { 0o700 } else { 0o600 });
         chmod(&path, 0);
         let done = run(as_stranger(&place, &["start"]), b"");

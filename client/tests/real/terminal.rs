@@ -45,7 +45,10 @@ fn shell(place: &Place, script: &str) -> Done {
 fn encrypted_bytes_do_not_go_to_a_terminal_unless_asked_for() {
     let place = Place::started();
     let done = shell(&place, "printf secret | keyagent encrypt");
-    assert!(done.stderr.contains("--armor") && done.stderr.contains("-o -") && done.stdout.is_empty(), "{done:?}");
+    assert!(
+        done.stderr.contains("--armor") && done.stderr.contains("-o -") && done.stdout.is_empty(),
+        "{done:?}"
+    );
     done.refused(64, "USAGE");
     assert!(shell(&place, "printf secret | keyagent encrypt -a").expect(0).stdout.starts_with(b"ka1."));
     assert!(shell(&place, "printf secret | keyagent encrypt -o -").expect(0).stdout.starts_with(&[1]));
@@ -54,7 +57,9 @@ fn encrypted_bytes_do_not_go_to_a_terminal_unless_asked_for() {
 #[test]
 fn decrypted_control_characters_do_not_go_to_a_terminal_unless_asked_for() {
     let place = Place::started();
-    place.sh(r"printf 'a\033[2Jb' | keyagent encrypt -o control; printf 'plain\n' | keyagent encrypt -o text").expect(0);
+    place
+        .sh(r"printf 'a\033[2Jb' | keyagent encrypt -o control; printf 'plain\n' | keyagent encrypt -o text")
+        .expect(0);
     let done = shell(&place, "keyagent decrypt control");
     assert!(done.stdout.is_empty(), "{done:?}");
     done.refused(64, "USAGE");
