@@ -201,6 +201,9 @@ fn advise(session: &Session<'_>, plan: &Plan, short: &str) {
     if !session.console.talks() {
         return;
     }
+    let words = plan.daemon.words();
+    let flags: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let start = format!("keyagent start {}", flags.join(" "));
     let text = format!(
         "keyagent: made master key {short}\n\n  \
          key      {}\n  \
@@ -210,7 +213,7 @@ fn advise(session: &Session<'_>, plan: &Plan, short: &str) {
          next     {}\n",
         plan.key_file.display(),
         plan.layout.keyring.display(),
-        if plan.start { "printf hello | keyagent encrypt --armor" } else { "keyagent start" },
+        if plan.start { "printf hello | keyagent encrypt --armor" } else { start.trim_end() },
     );
     let _ = io::stderr().write_all(text.as_bytes());
 }
