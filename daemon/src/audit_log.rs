@@ -6,7 +6,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -38,7 +38,7 @@ pub(crate) struct AuditUnwritable {
 pub(crate) struct AuditLog {
     path: PathBuf,
     inner: Mutex<Inner>,
-    /// Told when something was written after a quiet time, so that the pin follows.
+    /// Told whenever something was written, so that the pin follows.
     pub(crate) activity: Notify,
 }
 
@@ -152,6 +152,8 @@ impl AuditLog {
         self.write_group(lines.iter().copied(), true)
     }
 
+    /// Not inlined: the chain's key was in its frame, and callers scrub what lies below theirs.
+    #[inline(never)]
     fn write_group<'l>(
         &self,
         lines: impl ExactSizeIterator<Item = Line<'l>>,
@@ -160,13 +162,10 @@ impl AuditLog {
         if lines.len() == 0 {
             return Ok(());
         }
-        let mut inner = self.lock();
-        let was_quiet = !inner.unpinned;
-        inner.append(lines, durable).map_err(|(action, error)| self.unwritable(action, error))?;
-        drop(inner);
-        if was_quiet {
-            self.activity.notify_one();
-        }
+        let written = self.lock().append(lines, durable);
+        written.map_err(|(action, error)| self.unwritable(action, error))?;
+        // Not only after a quiet time: whoever waits for this may have been unable to pin before.
+        self.activity.notify_one();
         Ok(())
     }
 
@@ -187,7 +186,14 @@ impl AuditLog {
             inner.chain = before;
             inner.segment -= 1;
             E::from(self.unwritable(action, error))
-        })
+        })?;
+        self.activity.notify_one();
+        Ok(())
+    }
+
+    /// Where the log stands, not yet synced: what must be in a pin if the log is synced before it is written.
+    pub(crate) fn standing(&self) -> Standing {
+        self.lock().standing()
     }
 
     /// Syncs the log and says where it stands; `None` when nothing was written since the last time.
@@ -199,7 +205,7 @@ impl AuditLog {
             }
             let file = inner.file.try_clone().map_err(|error| self.unwritable("sync", error))?;
             inner.unpinned = false;
-            (file, Standing { segment: inner.segment, seq: inner.last_seq, mac: inner.chain.last_mac() })
+            (file, inner.standing())
         };
         // Outside the lock: requests go on while the disk works.
         if let Err(error) = file.sync_data() {
@@ -216,6 +222,11 @@ impl AuditLog {
             return Err(self.unwritable("repair", io::Error::other("an earlier write failed half way")));
         }
         let metadata = inner.file.metadata().map_err(|error| self.unwritable("examine", error))?;
+        let at_path =
+            std::fs::symlink_metadata(&self.path).map_err(|error| self.unwritable("find", error))?;
+        if (metadata.dev(), metadata.ino()) != (at_path.dev(), at_path.ino()) {
+            return Err(self.unwritable("recognise", io::Error::other("another file stands in its place")));
+        }
         if metadata.len() == inner.length {
             Ok(())
         } else {
@@ -252,6 +263,10 @@ impl<'a> SegmentIdentity<'a> {
 }
 
 impl Inner {
+    fn standing(&self) -> Standing {
+        Standing { segment: self.segment, seq: self.last_seq, mac: self.chain.last_mac() }
+    }
+
     fn append<'l>(
         &mut self,
         lines: impl Iterator<Item = Line<'l>>,

@@ -87,13 +87,19 @@ pub(crate) fn run<'b>(
     scratch: &mut Scratch<'_>,
 ) -> Burst<'b> {
     let replies = ReplyBuffer::new(output);
-    match next_frame(input) {
-        Ok(Some(frame)) if frame.is_on_the_agent() => on_the_agent(shared, speaker, frame, replies),
+    // Neither is inlined, whatever the optimiser thinks: their frames too lie where the scrub reaches.
+    let (burst, touched_keys) = match next_frame(input) {
+        Ok(Some(frame)) if frame.is_on_the_agent() => (on_the_agent(shared, speaker, frame, replies), true),
         _ => on_data(shared, speaker, input, replies, scratch),
+    };
+    if touched_keys {
+        thread::scrub_stack();
     }
+    burst
 }
 
 /// One operation that locks, unlocks or examines the engine: alone in its burst, without the guard.
+#[inline(never)]
 fn on_the_agent<'b>(
     shared: &Shared,
     speaker: &Speaker,
@@ -113,7 +119,6 @@ fn on_the_agent<'b>(
         ),
         _ => replies.error(frame.header.request_id, ErrorCode::HelloRequired, &HELLO_REQUIRED),
     };
-    thread::scrub_stack();
     let end = if done.is_ok() { BurstEnd::Again } else { BurstEnd::Close };
     Burst {
         answer: Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()),
@@ -122,14 +127,16 @@ fn on_the_agent<'b>(
     }
 }
 
-/// Everything up to the next operation on the agent, under one guard and in one audit group.
+/// Everything up to the next operation on the agent, under one guard and in one audit group; and whether a
+/// key was touched.
+#[inline(never)]
 fn on_data<'b>(
     shared: &Shared,
     speaker: &mut Speaker,
     input: &[u8],
     mut replies: ReplyBuffer<'b>,
     scratch: &mut Scratch<'_>,
-) -> Burst<'b> {
+) -> (Burst<'b>, bool) {
     let guard = shared.engine.read().unwrap_or_else(PoisonError::into_inner);
     let mut entropy = BurstEntropy::new(scratch.stock, input);
     let mut facts = Vec::with_capacity(entropy.frames.min(MAX_IN_FLIGHT));
@@ -157,12 +164,10 @@ fn on_data<'b>(
     count_failures(shared, &facts);
     let touched_keys = !facts.is_empty();
     let answer = Pending { replies, facts }.commit(&shared.audit, &speaker.caller());
+    let end = if answer.is_complete() { end } else { BurstEnd::Close };
     drop(entropy);
     drop(guard);
-    if touched_keys {
-        thread::scrub_stack();
-    }
-    Burst { answer, consumed, end }
+    (Burst { answer, consumed, end }, touched_keys)
 }
 
 /// One request: the facts to record, if it was on data.

@@ -9,7 +9,7 @@ use keyagent_core::{
     audit::record::{Details, Event, Peer},
     caller::Caller,
     engine::Facts,
-    reply::ReplyBuffer,
+    reply::{NoRoom, ReplyBuffer},
 };
 
 use crate::audit_log::{AuditLog, AuditUnwritable, Line};
@@ -23,23 +23,34 @@ pub(crate) struct Pending<'b, 'r> {
 
 /// Replies whose records are in the log. Made by [`Pending::commit`] alone.
 #[must_use]
-pub(crate) struct Answer<'b>(ReplyBuffer<'b>);
+pub(crate) struct Answer<'b> {
+    replies: ReplyBuffer<'b>,
+    complete: bool,
+}
 
 impl Answer<'_> {
     /// The frames to send.
     pub(crate) fn frames(&self) -> &[u8] {
-        self.0.frames()
+        self.replies.frames()
+    }
+
+    /// Whether every request has its reply here; if not, the connection must end behind it.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
     }
 }
 
 impl<'b> Pending<'b, '_> {
     /// Records everything in one group; where the log refuses, every audited reply becomes that error.
     pub(crate) fn commit(mut self, log: &AuditLog, caller: &Caller<'_>) -> Answer<'b> {
-        if let Err(error) = self.record(log, caller) {
-            crate::report::warn(&error);
-            self.refuse_all();
-        }
-        Answer(self.replies)
+        let complete = match self.record(log, caller) {
+            Ok(()) => true,
+            Err(error) => {
+                crate::report::warn(&error);
+                self.refuse_all().is_ok()
+            }
+        };
+        Answer { replies: self.replies, complete }
     }
 
     fn record(&self, log: &AuditLog, caller: &Caller<'_>) -> Result<(), AuditUnwritable> {
@@ -49,27 +60,43 @@ impl<'b> Pending<'b, '_> {
         log.append_each(self.facts.iter().map(|facts| line(facts, caller)))
     }
 
-    /// Rewrites the buffer: audited replies are wiped and answered with an error, others are kept.
-    fn refuse_all(&mut self) {
-        let kept = unaudited_frames(self.replies.frames(), &self.facts);
-        self.replies.truncate(0);
-        for frame in kept {
-            let copied = self.replies.raw(&frame);
-            debug_assert!(copied.is_ok(), "frames that fitted before fit again");
-        }
-        let body = ErrorReply {
-            what: "the audit log cannot be written, so nothing was done",
-            why: "every operation is recorded before its answer leaves",
-            fix: "keyagent doctor; free space or rights on the folder of the audit log",
-        };
-        for facts in &self.facts {
-            if self.replies.error(facts.request_id, ErrorCode::AuditUnwritable, &body).is_err() {
-                // No room for another refusal: the client sees the connection end without an answer.
-                break;
+    /// Rewrites the buffer: audited replies are wiped and answered with an error, others are kept, in order.
+    fn refuse_all(&mut self) -> Result<(), NoRoom> {
+        let frames = self.take_unaudited();
+        for (request_id, kept) in &frames {
+            match kept {
+                Some(frame) => self.replies.raw(frame)?,
+                None => self.replies.error(*request_id, ErrorCode::AuditUnwritable, &REFUSAL)?,
             }
         }
+        Ok(())
+    }
+
+    /// Empties the buffer. In order of the replies: the request's id, and the frame if it was not audited
+    /// (such as `hello`'s; these hold no secret).
+    fn take_unaudited(&mut self) -> Vec<(u32, Option<Vec<u8>>)> {
+        let mut taken = Vec::new();
+        let mut audited = self.facts.iter().map(|facts| facts.reply_start).peekable();
+        let (frames, mut start) = (self.replies.frames(), 0);
+        while let Some(rest) = frames.get(start..)
+            && let Ok(Some(header)) = Header::parse(rest.get(..HEADER_BYTES).unwrap_or_default())
+        {
+            let is_audited = audited.next_if_eq(&start).is_some();
+            let frame = rest.get(..header.frame_bytes()).filter(|_| !is_audited);
+            taken.push((header.request_id, frame.map(<[u8]>::to_vec)));
+            start += header.frame_bytes();
+        }
+        self.replies.truncate(0);
+        taken
     }
 }
+
+/// Short, so that it fits where nearly any reply stood before.
+const REFUSAL: ErrorReply<'static> = ErrorReply {
+    what: "the audit log cannot be written, so nothing was done",
+    why: "",
+    fix: "keyagent doctor",
+};
 
 fn line<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Line<'a> {
     let details = Details {
@@ -95,15 +122,49 @@ pub(crate) fn peer(caller: &Caller<'_>) -> Peer {
     Peer { uid: caller.uid, gid: caller.gid, pid: u32::try_from(caller.pid).unwrap_or_default() }
 }
 
-/// Frames of requests that touch no key, such as `hello`. They hold no secret.
-fn unaudited_frames(mut frames: &[u8], facts: &[Facts<'_>]) -> Vec<Vec<u8>> {
-    let mut kept = Vec::new();
-    while let Ok(Some(header)) = Header::parse(frames.get(..HEADER_BYTES).unwrap_or_default()) {
-        let Some((frame, rest)) = frames.split_at_checked(header.frame_bytes()) else { break };
-        if !facts.iter().any(|facts| facts.request_id == header.request_id) {
-            kept.push(frame.to_vec());
+#[cfg(test)]
+mod tests {
+    use keyagent_common::op::{Empty, OperationCode};
+    use keyagent_core::{
+        engine::{LockedEngine, Request},
+        ops::OperationError,
+    };
+
+    use super::*;
+
+    fn refused(room: usize, requests: usize) -> (Vec<(u32, u16)>, bool) {
+        let mut bytes = vec![0; room];
+        let mut replies = ReplyBuffer::new(&mut bytes);
+        // An unaudited reply with the id of an audited one, as a client may choose it.
+        replies.success(0, &Empty {}).unwrap();
+        let facts = (0..requests).map(|id| {
+            let request =
+                Request { operation: OperationCode::Decrypt, id: u32::try_from(id).unwrap(), body: &[] };
+            LockedEngine.handle(request, &mut replies)
+        });
+        let facts = facts.collect();
+        let mut pending = Pending { replies, facts };
+        let complete = pending.refuse_all().is_ok();
+        let mut frames = pending.replies.frames();
+        let mut seen = Vec::new();
+        while let Ok(Some(header)) = Header::parse(frames.get(..HEADER_BYTES).unwrap_or_default()) {
+            seen.push((header.request_id, header.code));
+            frames = &frames[header.frame_bytes()..];
         }
-        frames = rest;
+        (seen, complete)
     }
-    kept
+
+    #[test]
+    fn what_could_not_be_recorded_is_refused_in_order_and_the_rest_is_kept() {
+        let code = ErrorCode::AuditUnwritable as u16;
+        let (seen, complete) = refused(4096, 3);
+        assert_eq!((seen, complete), (vec![(0, 0), (0, code), (1, code), (2, code)], true));
+        assert_ne!(code, OperationError::Locked.code() as u16);
+    }
+
+    #[test]
+    fn without_room_for_every_refusal_the_answer_is_not_complete() {
+        let (seen, complete) = refused(12 + 70 * 3, 3);
+        assert!(!complete && seen.len() < 4, "{seen:?}");
+    }
 }

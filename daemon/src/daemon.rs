@@ -8,7 +8,7 @@ use std::{
 
 use interprocess::os::unix::uds_local_socket::tokio::Listener;
 use keyagent_common::{error::ErrorCode, fingerprint, layout::Layout, report::Report};
-use keyagent_core::{audit::record::Event, authorize::Policy};
+use keyagent_core::{audit::record::Event, authorize::Policy, engine::LockedEngine};
 use keyagent_sys::{
     memory::{Backing, LockPolicy, LockedArena},
     peer, random,
@@ -24,7 +24,8 @@ use crate::{
     failures::FailureWindow,
     listen::{self, Refusals},
     options::Options,
-    pinning, signals,
+    pinning::{self, PinFile},
+    signals,
     source::Sources,
     start::{Allowed, Opened, Plan},
     state::{Counters, EngineState, Settings, Shared},
@@ -101,10 +102,12 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
         backing,
         locked_bytes,
     };
+    let pin_file = PinFile::new(&settings.layout.audit_pin);
     let shared = Arc::new(Shared {
         engine: RwLock::new(EngineState::Unlocked(Box::new(engine))),
         known,
         audit,
+        pin_file,
         arena,
         buffers,
         settings,
@@ -193,14 +196,10 @@ fn accept_until_stopped(shared: &Arc<Shared>, listener: OwnedFd, handles: &[Hand
 fn end(shared: &Shared) -> Result<(), Report> {
     listen::write_refusals(shared);
     let recorded = shared.audit.append(&[Line::own(Event::DaemonStop { reason: Some("end") })]);
-    let mut engine = shared.engine.write().unwrap_or_else(PoisonError::into_inner);
-    if let EngineState::Unlocked(unlocked) = &*engine
-        && let Err(error) = pinning::write_pin(shared, unlocked)
-    {
+    if let Err(error) = pinning::pin_now(shared) {
         crate::report::warn(&error);
     }
-    *engine = EngineState::Locked(keyagent_core::engine::LockedEngine);
-    drop(engine);
+    *shared.engine.write().unwrap_or_else(PoisonError::into_inner) = EngineState::Locked(LockedEngine);
     scrub_stack();
     clear_vector_registers();
     recorded.map_err(|error| crate::store::unrecorded(&error))

@@ -3,19 +3,21 @@
 //! Write new, fsync, rename, fsync the folder (docs/ARCHITECTURE.md, "Crash discipline"). An error of
 //! fsync is final: nothing here tries again and believes it.
 
+mod walk;
+
 use std::{
     ffi::{OsStr, OsString},
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg, OFlag, openat, renameat},
+    fcntl::{Flock, FlockArg, OFlag, RenameFlags, openat, renameat, renameat2},
     sys::stat::Mode,
-    unistd::{UnlinkatFlags, unlinkat},
+    unistd::{UnlinkatFlags, geteuid, unlinkat},
 };
 
 /// What could not be done, to which path, and why.
@@ -36,8 +38,11 @@ impl FileError {
     }
 }
 
-/// Makes a folder and its parents with mode 0700; what exists stays as it is.
+/// Makes a folder and its parents with mode 0700; what exists stays as it is and must be safe.
 pub(crate) fn make_private_folder(path: &Path) -> Result<(), FileError> {
+    if walk::check(path, geteuid().as_raw())? {
+        return Ok(());
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -45,22 +50,12 @@ pub(crate) fn make_private_folder(path: &Path) -> Result<(), FileError> {
         .map_err(|error| FileError::new("create folder", path, error))
 }
 
-/// Refuses a folder that others could change: owned by somebody else, or writable by group or others.
+/// Refuses a folder that somebody else could change, or put another one in its place.
 pub(crate) fn check_private_folder(path: &Path, me: u32) -> Result<(), FileError> {
-    let refused =
-        |why: &str| FileError::new("use folder", path, io::Error::new(io::ErrorKind::PermissionDenied, why));
-    let metadata =
-        std::fs::symlink_metadata(path).map_err(|error| FileError::new("examine folder", path, error))?;
-    if !metadata.is_dir() {
-        return Err(refused("it is no folder, or a symbolic link"));
+    if walk::check(path, me)? {
+        return Ok(());
     }
-    if metadata.uid() != me && metadata.uid() != 0 {
-        return Err(refused("it belongs to another user"));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(refused("others may write to it"));
-    }
-    Ok(())
+    Err(FileError::new("examine folder", path, io::Error::from(io::ErrorKind::NotFound)))
 }
 
 /// A lock held for life on a file of its own.

@@ -14,6 +14,7 @@ mod daemon;
 mod endpoint;
 mod failures;
 mod files;
+mod history;
 mod listen;
 mod options;
 mod pinning;

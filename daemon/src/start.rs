@@ -8,16 +8,11 @@ use std::path::{Path, PathBuf};
 
 use keyagent_common::{error::ErrorCode, kdf, key_text, layout::Layout, report::Report};
 use keyagent_core::{
-    audit::{
-        AuditRoot,
-        chain::NO_PREVIOUS_MAC,
-        record::Event,
-        verify::{self, Start, Verified},
-    },
+    audit::{AuditRoot, chain::NO_PREVIOUS_MAC, record::Event, verify::Verified},
     authorize::Policy,
     engine::Engine,
     keyring::Keyring,
-    pin::{FILE_BYTES, Pin},
+    pin::Pin,
 };
 use keyagent_sys::memory::{LockPolicy, LockedArena, LockedBuffer};
 
@@ -25,12 +20,13 @@ use crate::{
     audit_log::{AuditLog, Line, SegmentIdentity, Tail},
     clock,
     files::{self, LockFile},
+    history,
     source::{self, Master, Origin, Sources},
     store::{self, Known, SystemEntropy},
 };
 
-/// Largest log that is examined at start.
-const MAX_LOG_BYTES: u64 = 8 << 30;
+/// Longest marker that is read.
+const MAX_MARKER_BYTES: u64 = 256;
 
 /// What the command line allows beyond an ordinary start.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +62,7 @@ pub(crate) struct Plan<'p> {
 
 impl Plan<'_> {
     /// Opens everything, or says why not and leaves every file as it was.
+    #[inline(never)]
     pub(crate) fn open(&self, sources: Sources) -> Result<Opened, Report> {
         if self.allowed.init {
             self.check_fresh(&sources)?;
@@ -165,17 +162,21 @@ impl Plan<'_> {
         files::create_new(path, text).map_err(|error| store::failed(&error))
     }
 
-    /// A new keyring, its log and pin. An older log of another keyring is kept beside the new one.
+    /// A new keyring, its log and pin. What is left of an older one is kept beside the new files, and named.
     fn make_keyring(&self, master: &Master) -> Result<(Engine<LockedArena>, AuditLog), Report> {
         let made = Keyring::create(self.arena, master, &mut SystemEntropy, clock::unix_seconds());
-        let (mut keyring, root) = made.map_err(|error| store::unusable(&self.layout.keyring, &error))?;
-        self.set_aside_old_log()?;
-        let tail = Tail { segment: 1, last_seq: 0, length: 0 };
-        let audit = self.begin_log(&keyring, &root, tail, NO_PREVIOUS_MAC, "new keyring")?;
-        drop(root);
-        let draft = keyring.draft();
-        store::commit(&mut keyring, draft, &audit, self.layout)?;
-        self.engine(keyring, audit)
+        let (keyring, root) = made.map_err(|error| store::unusable(&self.layout.keyring, &error))?;
+        let lost = files::read_whole(&self.layout.marker, MAX_MARKER_BYTES)
+            .map_err(|error| store::failed(&error))?
+            .map(|text| keyagent_common::report::escape(String::from_utf8_lossy(&text).trim()));
+        let reason = match &lost {
+            Some(lost) => format!("new keyring in place of a lost one: {lost}"),
+            None => "new keyring".to_owned(),
+        };
+        if lost.is_some() {
+            crate::report::warn(&format!("--new-keyring: {reason}"));
+        }
+        self.begin_anew(keyring, &root, &reason)
     }
 
     /// Continues with the keyring on disk, if log and pin agree with it.
@@ -184,94 +185,55 @@ impl Plan<'_> {
         keyring: Keyring<LockedArena>,
         root: &AuditRoot<LockedArena>,
     ) -> Result<(Engine<LockedArena>, AuditLog), Report> {
-        let log = files::read_whole(&self.layout.audit_log, MAX_LOG_BYTES)
-            .map_err(|error| store::failed(&error))?;
-        let log = log.unwrap_or_default();
-        match self.examine(&keyring, root, &log) {
-            Ok(verified) => {
+        match history::examine(self.layout, &keyring, root) {
+            Ok(history) => {
+                let Verified { tail, unfinished_bytes, rejected_bytes, .. } = history.verified;
                 let (segment, last_seq, mac) =
-                    verified.tail.map_or((0, 0, NO_PREVIOUS_MAC), |tail| (tail.segment, tail.seq, tail.mac));
-                let length = (log.len() - verified.unfinished_bytes) as u64;
-                let cut = format!("cut {} unfinished bytes off the log", verified.unfinished_bytes);
-                let reason = if verified.unfinished_bytes > 0 { cut.as_str() } else { "start" };
-                let tail = Tail { segment: segment + 1, last_seq, length };
+                    tail.map_or((0, 0, NO_PREVIOUS_MAC), |tail| (tail.segment, tail.seq, tail.mac));
+                let cut_bytes = unfinished_bytes + rejected_bytes;
+                if rejected_bytes > 0 {
+                    keep_copy(&self.layout.audit_log)?;
+                }
+                let cut = format!("a crash left {cut_bytes} bytes that are no complete group: cut off");
+                let reason = if cut_bytes > 0 { cut.as_str() } else { "start" };
+                let tail = Tail { segment: segment + 1, last_seq, length: history.bytes - cut_bytes };
                 let audit = self.begin_log(&keyring, root, tail, mac, reason)?;
                 self.engine(keyring, audit)
             }
-            Err(report) if self.allowed.accept_rollback => {
-                crate::report::warn(&format!(
-                    "accepted by --accept-rollback: {} ({})",
-                    report.what, report.why
-                ));
-                self.set_aside_old_log()?;
-                let tail = Tail { segment: 1, last_seq: 0, length: 0 };
+            Err(report)
+                if self.allowed.accept_rollback
+                    && matches!(report.code, ErrorCode::AuditTampered | ErrorCode::Rollback) =>
+            {
                 let reason = format!("rollback accepted: {}", report.why);
-                let audit = self.begin_log(&keyring, root, tail, NO_PREVIOUS_MAC, &reason)?;
-                let (generation, digest) = (keyring.generation(), keyring.head_digest());
-                audit
-                    .append_durably(&[Line::own(Event::KeyringCommit { generation, digest })])
-                    .map_err(|error| store::unrecorded(&error))?;
-                self.engine(keyring, audit)
+                crate::report::warn(&format!("--accept-rollback: {} ({})", report.what, report.why));
+                self.begin_anew(keyring, root, &reason)
             }
             Err(report) => Err(report),
         }
     }
 
-    /// Log, pin and keyring must belong to each other.
-    fn examine(
+    /// A fresh log for a keyring, which gets a new generation and a pin written before it is put in place.
+    fn begin_anew(
         &self,
-        keyring: &Keyring<LockedArena>,
+        mut keyring: Keyring<LockedArena>,
         root: &AuditRoot<LockedArena>,
-        log: &[u8],
-    ) -> Result<Verified, Report> {
-        let pin = self.read_pin(keyring)?;
-        let pins = [pin.as_ref(), keyring.pin()];
-        let furthest = pins.into_iter().flatten().max_by_key(|pin| pin.seq);
-        let verified =
-            verify::verify(log, Start::NewLog, root, keyring.keyring_id(), furthest).map_err(|error| {
-                Report::new(
-                    ErrorCode::AuditTampered,
-                    "refusing to start: the audit log was changed, cut or replaced",
-                )
-                .fact("file", self.layout.audit_log.display().to_string())
-                .why(error.to_string())
-                .fix("restore it, or go on and have the fact recorded: keyagentd --accept-rollback")
-            })?;
-        let newer = furthest.is_some_and(|pin| pin.generation > keyring.generation());
-        if newer || !verified.accepts_keyring(keyring.generation(), keyring.head_digest()) {
-            return Err(Report::new(ErrorCode::Rollback, "refusing to start: keyring and audit log are out of step")
-                .fact("file", format!("{}   generation {}", self.layout.keyring.display(), keyring.generation()))
-                .fact("file", self.layout.audit_log.display().to_string())
-                .why("one of them was put back from an earlier time, or lost")
-                .fix("restore both from the same backup, or go on and have it recorded: keyagentd --accept-rollback"));
-        }
-        Ok(verified)
-    }
-
-    fn read_pin(&self, keyring: &Keyring<LockedArena>) -> Result<Option<Pin>, Report> {
-        let path = &self.layout.audit_pin;
-        let bytes = files::read_whole(path, FILE_BYTES as u64).map_err(|error| store::failed(&error))?;
-        let initialized = std::fs::symlink_metadata(&self.layout.marker).is_ok();
-        match bytes {
-            Some(bytes) => keyring.open_pin(&bytes).map(Some).map_err(|error| {
-                Report::new(
-                    ErrorCode::AuditTampered,
-                    "refusing to start: the pin of the audit log does not hold",
-                )
-                .fact("file", path.display().to_string())
-                .why(error.to_string())
-                .fix("restore it, or go on and have the fact recorded: keyagentd --accept-rollback")
-            }),
-            // Killed while everything was first made: the marker is the last file written.
-            None if !initialized => Ok(None),
-            None => Err(Report::new(
-                ErrorCode::Rollback,
-                "refusing to start: the pin of the audit log is missing",
-            )
-            .fact("file", path.display().to_string())
-            .why("without it a shortened log could not be told from a complete one")
-            .fix("restore it, or go on and have the fact recorded: keyagentd --accept-rollback")),
-        }
+        reason: &str,
+    ) -> Result<(Engine<LockedArena>, AuditLog), Report> {
+        set_aside(&self.layout.audit_log)?;
+        set_aside(&self.layout.audit_pin)?;
+        let tail = Tail { segment: 1, last_seq: 0, length: 0 };
+        let audit = self.begin_log(&keyring, root, tail, NO_PREVIOUS_MAC, reason)?;
+        let draft = keyring.draft();
+        store::commit(&mut keyring, draft, &audit, self.layout, |keyring, prepared| {
+            let pin = Pin {
+                generation: prepared.generation,
+                head_digest: prepared.head_digest,
+                ..audit.standing().pin(keyring)
+            };
+            files::replace(&self.layout.audit_pin, &keyring.seal_pin(&pin))
+                .map_err(|error| store::failed(&error))
+        })?;
+        self.engine(keyring, audit)
     }
 
     fn begin_log(
@@ -307,26 +269,43 @@ impl Plan<'_> {
         Ok((engine, audit))
     }
 
-    /// Moves a log that cannot be continued out of the way; it is never deleted.
-    fn set_aside_old_log(&self) -> Result<(), Report> {
-        let log = &self.layout.audit_log;
-        if std::fs::symlink_metadata(log).is_err() {
-            return Ok(());
-        }
-        let mut aside = log.clone().into_os_string();
-        aside.push(format!(".set-aside-{}", clock::unix_micros()));
-        std::fs::rename(log, PathBuf::from(&aside)).map_err(|error| {
-            Report::new(ErrorCode::StoreFailed, "the old audit log cannot be set aside")
-                .why(error.to_string())
-        })
-    }
-
     fn write_marker(&self, keyring: &Keyring<LockedArena>) -> Result<(), Report> {
-        if std::fs::symlink_metadata(&self.layout.marker).is_ok() {
+        let text = format!(
+            "keyagent state of keyring {}\n",
+            keyagent_common::fingerprint::full(keyring.keyring_id())
+        );
+        let there = files::read_whole(&self.layout.marker, MAX_MARKER_BYTES);
+        if there.is_ok_and(|there| there.is_some_and(|there| there == text.as_bytes())) {
             return Ok(());
         }
-        let id = keyagent_common::fingerprint::full(keyring.keyring_id());
-        let text = format!("keyagent state of keyring {id}\n");
         files::replace(&self.layout.marker, text.as_bytes()).map_err(|error| store::failed(&error))
     }
+}
+
+/// Moves a file that cannot be continued out of the way; it is never deleted.
+fn set_aside(path: &Path) -> Result<(), Report> {
+    match std::fs::rename(path, aside(path)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Report::new(ErrorCode::StoreFailed, "an old file cannot be set aside")
+                .fact("file", path.display().to_string())
+                .why(error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Before bytes are cut off that are more than a torn write, for whoever wants to look at them.
+fn keep_copy(path: &Path) -> Result<(), Report> {
+    std::fs::copy(path, aside(path)).map(|_| ()).map_err(|error| {
+        Report::new(ErrorCode::StoreFailed, "the audit log cannot be copied before it is cut")
+            .fact("file", path.display().to_string())
+            .why(error.to_string())
+    })
+}
+
+/// The name under which a file is kept: `audit.log.set-aside-<microseconds since 1970>`.
+fn aside(path: &Path) -> PathBuf {
+    let mut aside = path.as_os_str().to_os_string();
+    aside.push(format!(".set-aside-{}", clock::unix_micros()));
+    PathBuf::from(aside)
 }

@@ -21,8 +21,8 @@ use keyagent_sys::memory::{Backing, LockPolicy, LockedArena};
 use tokio::sync::Notify;
 
 use crate::{
-    audit_log::AuditLog, buffers::Buffers, failures::FailureWindow, listen::Refusals, source::Origin,
-    store::Known,
+    audit_log::AuditLog, buffers::Buffers, failures::FailureWindow, listen::Refusals, pinning::PinFile,
+    source::Origin, store::Known,
 };
 
 /// Locked or unlocked: two engines, no optional key.
@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) known: Known,
     /// The audit log.
     pub(crate) audit: AuditLog,
+    /// Its pin.
+    pub(crate) pin_file: PinFile,
     /// Locked memory for keys.
     pub(crate) arena: LockedArena,
     /// Locked payload buffers.

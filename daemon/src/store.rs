@@ -10,7 +10,7 @@ use keyagent_common::{error::ErrorCode, fingerprint, layout::Layout, report::Rep
 use keyagent_core::{
     audit::{AuditRoot, chain::Chain, record::Event},
     entropy::{Entropy, EntropyFailed},
-    keyring::{Draft, Keyring, KeyringError, file::MAX_FILE_BYTES},
+    keyring::{Draft, Keyring, KeyringError, PreparedCommit, file::MAX_FILE_BYTES},
 };
 use keyagent_sys::{memory::LockedArena, random};
 
@@ -79,6 +79,7 @@ pub(crate) fn commit(
     draft: Draft<LockedArena>,
     log: &AuditLog,
     layout: &Layout,
+    before_it_is_in_place: impl FnOnce(&Keyring<LockedArena>, &PreparedCommit) -> Result<(), Report>,
 ) -> Result<(), Report> {
     let standing = log.sync_for_pin().map_err(|error| unrecorded(&error))?;
     let pin = standing.map(|standing| standing.pin(keyring));
@@ -88,6 +89,7 @@ pub(crate) fn commit(
     let staged = files::stage(&layout.keyring, &prepared.bytes).map_err(|error| failed(&error))?;
     log.append_durably(&[Line::own(Event::KeyringIntent { generation, digest })])
         .map_err(|error| unrecorded(&error))?;
+    before_it_is_in_place(keyring, &prepared)?;
     staged.place().map_err(|error| failed(&error))?;
     log.append_durably(&[Line::own(Event::KeyringCommit { generation, digest })])
         .map_err(|error| unrecorded(&error))?;

@@ -48,6 +48,8 @@ pub struct Facts<'r> {
     pub operation: OperationCode,
     /// To answer again, should the log refuse.
     pub request_id: u32,
+    /// Where its reply begins in the buffer.
+    pub reply_start: usize,
     /// The key's name, if one was found.
     pub key: Option<&'r str>,
     /// Id and number of the version, if one was found.
@@ -111,16 +113,17 @@ impl<A: Arena> Engine<A> {
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
     ) -> Facts<'r> {
+        let start = replies.len();
         let mut facts = Facts {
             operation: request.operation,
             request_id: request.id,
+            reply_start: start,
             key: None,
             version: None,
             bytes: 0,
             context: Vec::new(),
             failure: None,
         };
-        let start = replies.len();
         if let Err(failure) = self.run::<O>(caller, request, work, replies, &mut facts) {
             replies.truncate(start);
             facts.failure = Some(failure);
@@ -194,11 +197,13 @@ impl LockedEngine {
     /// Refuses one request with "locked".
     pub fn handle<'r>(&self, request: Request<'r>, replies: &mut ReplyBuffer<'_>) -> Facts<'r> {
         let failure = OperationError::Locked;
+        let reply_start = replies.len();
         // As in the unlocked engine: without room for the error the connection ends, recorded.
         let _ = replies.error(request.id, failure.code(), &error_reply(failure));
         Facts {
             operation: request.operation,
             request_id: request.id,
+            reply_start,
             key: None,
             version: None,
             bytes: 0,

@@ -17,7 +17,7 @@ use keyagent_sys::memory::LockedArena;
 use crate::{
     audit_log::{AuditUnwritable, Line},
     commit::peer,
-    pinning,
+    pinning::{self, PinNotWritten},
     source::{self, Master, Origin},
     state::{EngineState, Shared},
     store,
@@ -37,10 +37,15 @@ pub(crate) fn lock(
     let EngineState::Unlocked(unlocked) = &*engine else {
         return recorded.map(|()| (false, unlockable_here)).map_err(|error| unwritable(&error));
     };
-    if let Err(error) = pinning::write_pin(shared, unlocked) {
+    let standing = shared.audit.standing();
+    let pin = pinning::seal(standing, unlocked);
+    *engine = EngineState::Locked(LockedEngine);
+    drop(engine);
+    // From here on no key is in memory, whatever the disk does.
+    let pinned = shared.audit.sync_for_pin().map_err(PinNotWritten::from);
+    if let Err(error) = pinned.and_then(|_| Ok(shared.pin_file.write(standing, &pin)?)) {
         crate::report::warn(&error);
     }
-    *engine = EngineState::Locked(LockedEngine);
     recorded.map(|()| (true, unlockable_here)).map_err(|error| {
         let mut report = unwritable(&error);
         report.what = "locked, but the audit log cannot be written".into();
@@ -56,6 +61,12 @@ pub(crate) fn unlock(
 ) -> Result<(bool, [u8; 16]), Report> {
     let mut engine = shared.engine.write().unwrap_or_else(PoisonError::into_inner);
     let was_locked = matches!(*engine, EngineState::Locked(_));
+    if !was_locked && given.is_none() {
+        // Nothing to do, and nothing to read for it.
+        let event = Event::Unlock { reason: Some("was unlocked") };
+        record(shared, Some(caller), event, None).map_err(|error| unwritable(&error))?;
+        return Ok((false, shared.known.fingerprint));
+    }
     let reason = if given.is_some() { "given key" } else { "own source" };
     let event = Event::Unlock { reason: Some(reason) };
     let opened = open_again(shared, given).and_then(|(opened, root)| {
@@ -97,6 +108,7 @@ fn open_again(
 }
 
 /// Compares the keyring on disk with the one in use; anything else than "the same" is refused.
+#[inline(never)]
 pub(crate) fn reload(shared: &Shared, caller: Option<&Caller<'_>>, reason: &str) -> Result<u64, Report> {
     let result = store::compare_with_disk(shared);
     let error = result.as_ref().err().map(|report| report.what.clone());

@@ -66,9 +66,12 @@ pub(crate) fn unverified_lines(home: &Home) -> Vec<Value> {
 }
 
 /// The same without the bytes that a crash left behind the last complete group.
-pub(crate) fn unverified_lines_of(home: &Home, unfinished_bytes: usize) -> Vec<Value> {
+pub(crate) fn unverified_lines_of(home: &Home, cut_bytes: u64) -> Vec<Value> {
     let log = fs::read_to_string(home.state_file("audit.log")).unwrap();
-    log[..log.len() - unfinished_bytes].lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    log[..log.len() - usize::try_from(cut_bytes).unwrap()]
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// How many lines have this event.
