@@ -23,6 +23,7 @@ mod namespaces;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod pin;
 mod protocol;
 #[cfg(test)]
 mod rollback;

@@ -206,6 +206,6 @@ fn bytes_that_a_crash_left_are_cut_off_and_said_so() {
         home.start().terminate();
         let after = log::lines(&home);
         let reason = after[lines + 1]["metadata"]["reason"].as_str().unwrap();
-        assert_eq!(reason, format!("cut {} unfinished bytes off the log", left.len()));
+        assert_eq!(reason, format!("a crash left {} bytes that are no complete group: cut off", left.len()));
     }
 }
