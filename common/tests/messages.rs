@@ -1,11 +1,6 @@
 //! Reads `common/vectors/messages.json`: every message decodes to its fields and encodes to its bytes,
 //! every failing frame is refused, and for the reason it names (docs/PROTOCOL.md, "Vectors").
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test may fail"
-)]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::BTreeSet;
 
