@@ -32,7 +32,7 @@ fn two_files_bring_everything_back() {
     place.sh("keyagent start").refused(78, "KEY_MISSING");
     place.sh(RESTORE).expect(0);
     // The keyring knows of a log that is lost: that is said, and accepted on purpose.
-    let refused = place.sh("keyagent start").refused(65, "AUDIT_TAMPERED");
+    let refused = place.sh("keyagent start").refused(65, "ROLLBACK");
     assert!(refused.stderr.contains("--accept-rollback"), "{}", refused.stderr);
     place.sh("keyagent start --accept-rollback").expect(0);
     opens(&place, &plain);

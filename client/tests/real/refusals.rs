@@ -141,5 +141,6 @@ fn no_source_is_searched_behind_one_that_cannot_be_read() {
         return;
     }
     chmod(&place.path("key"), 0);
-    start_is_refused(&place, &["--key-file", "../key"], 77, "KEY_PERMISSIONS");
+    let key = place.path("key");
+    start_is_refused(&place, &["--key-file", key.to_str().unwrap()], 77, "KEY_PERMISSIONS");
 }
