@@ -109,6 +109,11 @@ impl Connection {
         self.peer.pid
     }
 
+    /// The user whose process made the listening socket: the own one, root, or the service's.
+    pub fn listener_uid(&self) -> u32 {
+        self.peer.uid
+    }
+
     /// Greets the daemon if that has not happened yet.
     pub fn hello(&mut self) -> Result<&Server, Error> {
         if self.server.is_none() {

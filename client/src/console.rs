@@ -193,6 +193,12 @@ pub(crate) fn say_error_json(report: &Report) {
     });
 }
 
+/// An error from before there is a console; its exit code.
+pub(crate) fn last_words(report: &Report) -> u8 {
+    to_stderr(&report.to_text(PROGRAM));
+    report.code.exit_code()
+}
+
 /// Whether a variable is set to something other than nothing and `0`.
 fn variable_is_on(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0")

@@ -1,4 +1,5 @@
-//! The step between `keyagent` and a program that it starts: a new session or a clean signal mask.
+//! The step between `keyagent` and a program that it starts: a new session, a clean signal mask, and
+//! the limit of core dumps as the user had set it.
 //!
 //! The standard library offers neither without `unsafe`, so keyagent runs itself for it and is then
 //! replaced by the program. Not for people; it holds no secret.
@@ -11,6 +12,8 @@ use std::{
 };
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+
+use crate::core_dumps;
 
 /// The hidden first argument.
 const MARK: &str = "__exec";
@@ -31,13 +34,14 @@ pub(crate) fn in_same_session(program: &OsStr) -> Command {
 
 fn through_myself(session: &str, program: &OsStr) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("keyagent").args([OsStr::new(MARK), OsStr::new(session), program]);
+    let core_limit = core_dumps::found().to_string();
+    command.arg0("keyagent").args([OsStr::new(MARK), OsStr::new(session), core_limit.as_ref(), program]);
     command
 }
 
 /// Does the step if this process was started for it.
 pub(crate) fn run_if_asked(words: &[OsString]) -> Option<ExitCode> {
-    let [_, mark, session, program, arguments @ ..] = words else { return None };
+    let [_, mark, session, core_limit, program, arguments @ ..] = words else { return None };
     if mark != MARK {
         return None;
     }
@@ -46,6 +50,9 @@ pub(crate) fn run_if_asked(words: &[OsString]) -> Option<ExitCode> {
         let _ = nix::unistd::setsid();
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    if let Some(limit) = core_limit.to_str().and_then(|text| text.parse().ok()) {
+        core_dumps::restore(limit);
+    }
     let error = Command::new(program).args(arguments).exec();
     let text = format!("keyagent: cannot run {}: {error}\n", program.display());
     let _ = io::stderr().write_all(text.as_bytes());

@@ -9,6 +9,7 @@ mod armor;
 mod autostart;
 mod command;
 mod console;
+mod core_dumps;
 mod daemon_process;
 mod detached;
 mod diagnosis;
@@ -35,6 +36,9 @@ use console::Console;
 use failure::Failure;
 
 fn main() -> ExitCode {
+    if let Err(report) = core_dumps::forbid() {
+        return ExitCode::from(console::last_words(&report));
+    }
     let words: Vec<OsString> = std::env::args_os().collect();
     if let Some(code) = detached::run_if_asked(&words) {
         return code;
