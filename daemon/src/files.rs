@@ -13,11 +13,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[cfg(target_env = "gnu")]
+use nix::fcntl::{RenameFlags, renameat2};
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg, OFlag, RenameFlags, openat, renameat, renameat2},
+    fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat},
     sys::stat::Mode,
-    unistd::{UnlinkatFlags, geteuid, unlinkat},
+    unistd::{UnlinkatFlags, geteuid, linkat, unlinkat},
 };
 
 /// What could not be done, to which path, and why.
@@ -118,10 +120,15 @@ pub(crate) struct Staged {
 
 /// Writes a whole new file `<name>.tmp` beside `path` and syncs it.
 pub(crate) fn stage(path: &Path, content: &[u8]) -> Result<Staged, FileError> {
+    stage_as(path, ".tmp", content)
+}
+
+/// The same with another ending of the temporary name.
+fn stage_as(path: &Path, ending: &str, content: &[u8]) -> Result<Staged, FileError> {
     let (folder_path, name) = split(path)?;
     let folder = open_folder(folder_path)?;
     let mut temporary = name.to_os_string();
-    temporary.push(".tmp");
+    temporary.push(ending);
     remove_if_there(&folder, &temporary, path)?;
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_WRONLY;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -142,6 +149,23 @@ impl Staged {
         renameat(&self.folder, self.temporary.as_os_str(), &self.folder, self.name.as_os_str())
             .map_err(|error| FileError::new("rename", &self.path, error))?;
         self.placed = true;
+        self.sync_folder()
+    }
+
+    /// Gives it its name unless something has that name already, and syncs the folder.
+    fn place_new(mut self) -> Result<(), FileError> {
+        let (from, to) = (self.temporary.as_os_str(), self.name.as_os_str());
+        match rename_new(&self.folder, from, to) {
+            Ok(()) => self.placed = true,
+            // Not with this file system (NFS) or C library: a second name, and the first one goes on drop.
+            Err(Errno::EINVAL) => linkat(&self.folder, from, &self.folder, to, AtFlags::empty())
+                .map_err(|error| FileError::new("create", &self.path, error))?,
+            Err(error) => return Err(FileError::new("create", &self.path, error)),
+        }
+        self.sync_folder()
+    }
+
+    fn sync_folder(&self) -> Result<(), FileError> {
         self.folder.sync_all().map_err(|error| FileError::new("sync the folder of", &self.path, error))
     }
 }
@@ -161,15 +185,14 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
 }
 
 /// Makes a file that must not exist yet, with mode 0600, synced together with its folder.
+///
+/// No lock: whoever may read a folder may hold a lock on it for ever. Each caller writes a temporary file
+/// of its own, and only one of them gets the name. One that is killed may leave a `.tmp` that nobody uses.
 pub(crate) fn create_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    let folder = open_folder(split(path)?.0)?;
-    // Two daemons at it would replace each other's file; the lock goes with the descriptor.
-    let _alone = Flock::lock(folder, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| FileError::new("lock the folder of", path, errno))?;
-    if std::fs::symlink_metadata(path).is_ok() {
-        return Err(FileError::new("create", path, io::Error::from(io::ErrorKind::AlreadyExists)));
-    }
-    replace(path, content)
+    let mut random = [0; 8];
+    keyagent_sys::random::fill(&mut random).map_err(|error| FileError::new("create", path, error.errno))?;
+    let staged = stage_as(path, &format!(".{:016x}.tmp", u64::from_ne_bytes(random)), content)?;
+    staged.place_new()
 }
 
 /// Removes a `.tmp` that a killed predecessor left; only under the store's lock.
@@ -185,6 +208,18 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), FileError> {
         (Some(folder), Some(name)) => Ok((folder, name)),
         _ => Err(FileError::new("use path", path, io::Error::from(io::ErrorKind::InvalidInput))),
     }
+}
+
+/// Renames, but never over something; `EINVAL` where that cannot be done in one step.
+#[cfg(target_env = "gnu")]
+fn rename_new(folder: &File, from: &OsStr, to: &OsStr) -> nix::Result<()> {
+    renameat2(folder, from, folder, to, RenameFlags::RENAME_NOREPLACE)
+}
+
+/// nix knows renameat2 with the GNU library only.
+#[cfg(not(target_env = "gnu"))]
+fn rename_new(_: &File, _: &OsStr, _: &OsStr) -> nix::Result<()> {
+    Err(Errno::EINVAL)
 }
 
 fn open_folder(path: &Path) -> Result<File, FileError> {
@@ -227,6 +262,41 @@ mod tests {
         drop(stage(&path, b"new").unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_on_the_folder_of_a_new_file_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, open) = (folder.path().join("key"), File::open(folder.path()).unwrap());
+        let lock = Flock::lock(open, FlockArg::LockExclusiveNonblock).unwrap();
+        let (sender, made) = std::sync::mpsc::channel();
+        let there = path.clone();
+        std::thread::spawn(move || sender.send(create_new(&there, b"new").is_ok()));
+        assert_eq!(made.recv_timeout(std::time::Duration::from_secs(10)), Ok(true));
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        drop(lock);
+    }
+
+    #[test]
+    fn of_many_who_make_a_file_one_does_and_what_is_there_is_never_replaced() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, gate) = (folder.path().join("key"), std::sync::Barrier::new(4));
+            let contents: Vec<Vec<u8>> = (1..5).map(|n: u8| vec![n; 1000 * usize::from(n)]).collect();
+            let made: Vec<Vec<u8>> = std::thread::scope(|scope| {
+                let make = |content: &Vec<u8>| {
+                    gate.wait();
+                    create_new(&path, content).is_ok().then(|| content.clone())
+                };
+                let all: Vec<_> = contents.iter().map(|content| scope.spawn(move || make(content))).collect();
+                all.into_iter().filter_map(|one| one.join().unwrap()).collect()
+            });
+            assert_eq!(made, [std::fs::read(&path).unwrap()]);
+            let refused = create_new(&path, b"later").unwrap_err();
+            assert_eq!(refused.error.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read(&path).unwrap(), made[0]);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+        }
     }
 
     #[test]
