@@ -83,7 +83,7 @@ fn key(layout: &Layout, running: bool) -> Finding {
     let shown = path.display();
     if !daemon_process::exists(&path) {
         let result = if running { CheckResult::Warning } else { CheckResult::Failed };
-        return Finding::new("key file", result, format!("{shown}: no such file")).fix("keyagent init");
+        return Finding::new("key file", result, format!("{shown}: no such file")).fix(init(layout));
     }
     match key_file::examine(&path).and_then(|()| key_file::read(&path)) {
         Ok(_) => Finding::new("key file", CheckResult::Ok, format!("{shown} (only for its owner)")),
@@ -99,7 +99,13 @@ fn keyring(layout: &Layout, running: bool) -> Finding {
         return Finding::new("keyring", CheckResult::Ok, shown.to_string());
     }
     let result = if running { CheckResult::Warning } else { CheckResult::Failed };
-    Finding::new("keyring", result, format!("{shown}: no such file")).fix("keyagent init")
+    Finding::new("keyring", result, format!("{shown}: no such file")).fix(init(layout))
+}
+
+/// The command that makes what is missing in this layout.
+fn init(layout: &Layout) -> &'static str {
+    let system = Layout::new(&BaseFolders::System, None);
+    if layout.key_file == system.key_file { "keyagent init --system" } else { "keyagent init" }
 }
 
 fn socket_rights(socket: &Path) -> Finding {

@@ -165,7 +165,11 @@ impl Error {
 
 fn unreachable_report(report: Report, attempts: &[Attempt]) -> Report {
     let width = attempts.iter().map(|attempt| attempt.place.chars().count()).max().unwrap_or_default();
-    let fix = "keyagent start          (or: systemctl --user enable --now keyagentd.socket)";
+    let named = attempts.first().and_then(|attempt| attempt.place.strip_suffix(" (--socket)"));
+    let fix = match named {
+        Some(socket) => format!("keyagent start --socket {socket}"),
+        None => "keyagent start          (or: systemctl --user enable --now keyagentd.service)".to_owned(),
+    };
     attempts
         .iter()
         .fold(report, |report, Attempt { place, found }| {
@@ -208,7 +212,7 @@ mod tests {
              tried  $KEYAGENT_SOCK                       not set\n         \
              /run/user/1000/keyagent/agent.sock   file exists, nobody listens (stale)\n         \
              /run/keyagent/agent.sock             no such file\n  \
-             fix    keyagent start          (or: systemctl --user enable --now keyagentd.socket)\n  \
+             fix    keyagent start          (or: systemctl --user enable --now keyagentd.service)\n  \
              code 69 AGENT_UNREACHABLE\n"
         );
     }

@@ -156,7 +156,9 @@ fn refuse(replies: &mut ReplyBuffer<'_>, id: u32, report: &Report) -> Result<(),
         report.facts.iter().map(|(label, value)| format!("{label} {value}")).collect();
     parts.push(report.why.clone());
     let why = parts.join("; ");
-    replies.error(id, report.code, &ErrorReply { what: &report.what, why: &why, fix: &report.fix })
+    // The same failures are told at start, where they begin with what they prevent.
+    let what = report.what.strip_prefix("refusing to start: ").unwrap_or(&report.what);
+    replies.error(id, report.code, &ErrorReply { what, why: &why, fix: &report.fix })
 }
 
 fn saturating_u32(value: usize) -> u32 {

@@ -11,7 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyagent_common::{error::ErrorCode, fingerprint, kdf, key_text, report::Report};
+use keyagent_common::{
+    error::ErrorCode,
+    fingerprint, kdf, key_text,
+    layout::{BaseFolders, Layout},
+    report::Report,
+};
 use keyagent_core::arena::Arena;
 use keyagent_sys::memory::{ArenaSlot, LockPolicy, LockedArena, LockedBuffer};
 use nix::{errno::Errno, unistd};
@@ -217,8 +222,10 @@ fn key_file_missing(path: &Path) -> Report {
 }
 
 fn no_key(default: &Path) -> Report {
+    let system = Layout::new(&BaseFolders::System, None).key_file;
+    let init = if default == system { "keyagent init --system" } else { "keyagent init" };
     Report::new(ErrorCode::KeyMissing, "refusing to start: there is no master key")
         .fact("file", format!("{}   does not exist", default.display()))
         .why("a key is made once, on purpose, and never because one was not found")
-        .fix("keyagent init          (or restore the key file from its backup)")
+        .fix(format!("{init}          (or restore the key file from its backup)"))
 }

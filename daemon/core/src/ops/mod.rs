@@ -139,6 +139,7 @@ impl OperationError {
                 "another master key is loaded here, or the value comes from another agent's keyring"
             }
             Self::DoesNotOpen => "it was changed or cut, or it was encrypted with another context",
+            Self::Locked => "`keyagent lock` wiped its keys from memory",
             _ => "",
         }
     }
