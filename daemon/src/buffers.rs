@@ -17,9 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes and number of buffers for a frame that arrived in part.
 const SMALL: (usize, usize) = (4 << 10, 64);
 /// The same for frames up to what a worker reads at once.
-const MEDIUM: (usize, usize) = (68 << 10, 8);
+const MEDIUM: (usize, usize) = (MEDIUM_BYTES, 8);
+/// Bytes of a medium buffer.
+pub(crate) const MEDIUM_BYTES: usize = 68 << 10;
 /// Largest frame in a medium buffer: its reply must fit into a worker's output.
-const MEDIUM_FRAME: usize = 64 << 10;
+pub(crate) const MEDIUM_FRAME: usize = 64 << 10;
 /// Bytes for the largest frame.
 const LARGE_INPUT: usize = (MAX_FRAME_BYTES + 4095) & !4095;
 /// Bytes for the reply to the largest frame.
@@ -97,12 +99,62 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    /// Bytes of the largest frame that belongs here.
+    pub(crate) fn frame_room(&self) -> usize {
+        match self.len() {
+            length if length >= LARGE.0 => LARGE_INPUT,
+            length if length >= MEDIUM.0 => MEDIUM_FRAME,
+            length => length,
+        }
+    }
+
     /// Whether it is one of the large buffers, which have room for a reply behind the frame.
     pub(crate) fn split_large(&mut self) -> Option<(&mut [u8], &mut [u8])> {
         if self.len() < LARGE.0 {
             return None;
         }
         self.split_at_mut_checked(LARGE_INPUT)
+    }
+}
+
+/// What a worker sets aside before it answers or reads: whatever turns up then has a place.
+///
+/// Medium buffers, for they hold the whole of a worker's input or output.
+#[derive(Default)]
+pub(crate) struct Reserve {
+    unsent: Option<Lease>,
+    tail: Option<Lease>,
+}
+
+impl Reserve {
+    /// Sets aside again what was used, if it is to be had; whether there is a buffer for unsent replies.
+    pub(crate) fn refill(&mut self, buffers: &Buffers) -> bool {
+        for place in [&mut self.unsent, &mut self.tail] {
+            if place.is_none() {
+                *place = buffers.try_lease(MEDIUM_FRAME);
+            }
+        }
+        self.unsent.is_some()
+    }
+
+    /// Sets a medium buffer aside for unsent replies.
+    pub(crate) fn set_aside(&mut self, lease: Lease) {
+        self.unsent.get_or_insert(lease);
+    }
+
+    /// Whether there is a buffer for input that cannot be answered at once.
+    pub(crate) fn has_tail(&self) -> bool {
+        self.tail.is_some()
+    }
+
+    /// The buffer for input that cannot be answered at once.
+    pub(crate) fn take_tail(&mut self) -> Option<Lease> {
+        self.tail.take()
+    }
+
+    /// The buffer for replies that the socket did not take.
+    pub(crate) fn take_unsent(&mut self) -> Option<Lease> {
+        self.unsent.take()
     }
 }
 

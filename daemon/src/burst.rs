@@ -74,6 +74,8 @@ pub(crate) enum BurstEnd {
     NeedMore(usize),
     /// Send the answer, then go on with the rest of the input.
     Again,
+    /// The same after an operation on the agent, which may have taken long: others have their turn first.
+    OnTheAgent,
     /// The peer broke the protocol: send the answer, then close.
     Close,
 }
@@ -98,6 +100,23 @@ pub(crate) fn run<'b>(
     burst
 }
 
+/// Whether the next frame is a complete operation on the agent.
+pub(crate) fn begins_on_the_agent(input: &[u8]) -> bool {
+    matches!(next_frame(input), Ok(Some(frame)) if frame.is_on_the_agent())
+}
+
+/// Refuses one frame that found no buffer. Nothing of it was decoded, so there is nothing to record.
+pub(crate) fn busy<'b>(
+    shared: &Shared,
+    speaker: &Speaker,
+    request_id: u32,
+    output: &'b mut [u8],
+) -> Option<Answer<'b>> {
+    let mut replies = ReplyBuffer::new(output);
+    replies.error(request_id, ErrorCode::Busy, &NO_BUFFER).ok()?;
+    Some(Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()))
+}
+
 /// One operation that locks, unlocks or examines the engine: alone in its burst, without the guard.
 #[inline(never)]
 fn on_the_agent<'b>(
@@ -119,7 +138,7 @@ fn on_the_agent<'b>(
         ),
         _ => replies.error(frame.header.request_id, ErrorCode::HelloRequired, &HELLO_REQUIRED),
     };
-    let end = if done.is_ok() { BurstEnd::Again } else { BurstEnd::Close };
+    let end = if done.is_ok() { BurstEnd::OnTheAgent } else { BurstEnd::Close };
     Burst {
         answer: Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()),
         consumed,
@@ -328,6 +347,11 @@ const UNKNOWN_OPERATION: ErrorReply<'static> = ErrorReply {
     what: "this agent does not know the operation",
     why: "the client is newer than the agent, or it is no keyagent client",
     fix: "keyagent version; restart the agent after an update",
+};
+const NO_BUFFER: ErrorReply<'static> = ErrorReply {
+    what: "the agent has no buffer free for a message of this size",
+    why: "other clients with large messages hold all of them",
+    fix: "try again",
 };
 const BROKEN_FRAME: ErrorReply<'static> = ErrorReply {
     what: "the frame does not follow the protocol",

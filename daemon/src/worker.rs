@@ -28,6 +28,7 @@ use tokio::{
 };
 
 use crate::{
+    buffers::{MEDIUM_BYTES, MEDIUM_FRAME, Reserve},
     burst::{ENTROPY_BYTES, Speaker},
     seats::Seat,
     session,
@@ -61,7 +62,12 @@ pub(crate) struct WorkerScratch {
     pub(crate) output: LockedBuffer,
     pub(crate) stock: LockedBuffer,
     pub(crate) associated_data: Vec<u8>,
+    /// Where input and output go when they have to wait.
+    pub(crate) reserve: Reserve,
 }
+
+/// What has to move out of the scratch finds room in a buffer that was set aside.
+const _: () = assert!(INPUT_BYTES == MEDIUM_FRAME && OUTPUT_BYTES <= MEDIUM_BYTES);
 
 impl WorkerScratch {
     fn new(policy: LockPolicy) -> Result<Self, LockError> {
@@ -70,6 +76,7 @@ impl WorkerScratch {
             output: LockedBuffer::locked(OUTPUT_BYTES, policy)?,
             stock: LockedBuffer::locked(ENTROPY_BYTES, policy)?,
             associated_data: Vec::with_capacity(256),
+            reserve: Reserve::default(),
         })
     }
 }

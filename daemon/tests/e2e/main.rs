@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod back_pressure;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod faults;
