@@ -8,7 +8,10 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use keyagent_core::{
@@ -40,6 +43,8 @@ pub(crate) struct AuditLog {
     inner: Mutex<Inner>,
     /// Told whenever something was written, so that the pin follows.
     pub(crate) activity: Notify,
+    /// The operator was told that it cannot be written, and it could not be written since.
+    told: AtomicBool,
 }
 
 struct Inner {
@@ -131,7 +136,12 @@ impl AuditLog {
             unpinned: false,
             spoiled: false,
         };
-        Ok(Self { path: path.to_path_buf(), inner: Mutex::new(inner), activity: Notify::new() })
+        Ok(Self {
+            path: path.to_path_buf(),
+            inner: Mutex::new(inner),
+            activity: Notify::new(),
+            told: AtomicBool::new(false),
+        })
     }
 
     /// Writes one group. Either all its lines are in the file when this returns, or none.
@@ -164,6 +174,9 @@ impl AuditLog {
         }
         let written = self.lock().append(lines, durable);
         written.map_err(|(action, error)| self.unwritable(action, error))?;
+        if self.told.load(Ordering::Relaxed) {
+            self.told.store(false, Ordering::Relaxed);
+        }
         // Not only after a quiet time: whoever waits for this may have been unable to pin before.
         self.activity.notify_one();
         Ok(())
@@ -189,6 +202,13 @@ impl AuditLog {
         })?;
         self.activity.notify_one();
         Ok(())
+    }
+
+    /// Tells the operator that requests are refused: once, until a line could be written again.
+    pub(crate) fn complain(&self, error: &AuditUnwritable) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            crate::report::warn(error);
+        }
     }
 
     /// Where the log stands, not yet synced: what must be in a pin if the log is synced before it is written.

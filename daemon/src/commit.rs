@@ -46,7 +46,7 @@ impl<'b> Pending<'b, '_> {
         let complete = match self.record(log, caller) {
             Ok(()) => true,
             Err(error) => {
-                crate::report::warn(&error);
+                log.complain(&error);
                 self.refuse_all().is_ok()
             }
         };

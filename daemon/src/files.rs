@@ -45,11 +45,18 @@ pub(crate) fn make_private_folder(path: &Path) -> Result<(), FileError> {
     if walk::check(path, geteuid().as_raw())? {
         return Ok(());
     }
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| FileError::new("create folder", path, error))
+        .map_err(|error| FileError::new("create folder", path, error))?;
+    // A file in a folder that a power loss takes away is lost with it.
+    for parent in missing.iter().filter_map(|folder| folder.parent()) {
+        let synced = open_folder(parent)?.sync_all();
+        synced.map_err(|error| FileError::new("sync folder", parent, error))?;
+    }
+    Ok(())
 }
 
 /// Refuses a folder that somebody else could change, or put another one in its place.
