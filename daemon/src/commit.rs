@@ -62,7 +62,7 @@ impl<'b> Pending<'b, '_> {
 
     /// Rewrites the buffer: audited replies are wiped and answered with an error, others are kept, in order.
     fn refuse_all(&mut self) -> Result<(), NoRoom> {
-        let frames = self.take_unaudited();
+        let frames = self.take_unaudited()?;
         for (request_id, kept) in &frames {
             match kept {
                 Some(frame) => self.replies.raw(frame)?,
@@ -74,7 +74,9 @@ impl<'b> Pending<'b, '_> {
 
     /// Empties the buffer. In order of the replies: the request's id, and the frame if it was not audited
     /// (such as `hello`'s; these hold no secret).
-    fn take_unaudited(&mut self) -> Vec<(u32, Option<Vec<u8>>)> {
+    ///
+    /// [`NoRoom`] if a request had no reply to begin with.
+    fn take_unaudited(&mut self) -> Result<Vec<(u32, Option<Vec<u8>>)>, NoRoom> {
         let mut taken = Vec::new();
         let mut audited = self.facts.iter().map(|facts| facts.reply_start).peekable();
         let (frames, mut start) = (self.replies.frames(), 0);
@@ -86,8 +88,9 @@ impl<'b> Pending<'b, '_> {
             taken.push((header.request_id, frame.map(<[u8]>::to_vec)));
             start += header.frame_bytes();
         }
+        let unanswered = audited.next().is_some();
         self.replies.truncate(0);
-        taken
+        if unanswered { Err(NoRoom) } else { Ok(taken) }
     }
 }
 
