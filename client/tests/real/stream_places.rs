@@ -66,11 +66,24 @@ fn a_full_disk_leaves_no_output_and_the_old_file() {
     place.sh("keyagent decrypt sealed > /dev/full").refused(74, "INPUT_OUTPUT");
 }
 
+fn is_ignored_here(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    u64::from_str_radix(mask, 16).unwrap() & (1 << (signal as i32 - 1)) != 0
+}
+
 #[test]
 fn a_client_that_is_killed_leaves_nothing() {
     let place = with_stream();
     let sealed = fs::read(place.work("sealed")).unwrap();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGKILL, Signal::SIGHUP, Signal::SIGQUIT] {
+        if is_ignored_here(signal) {
+            // As under nohup, or behind `&` in a script: the client inherits that, and it is right to.
+            eprintln!(
+                "SKIPPED: a_client_that_is_killed_leaves_nothing, {signal}: ignored in this environment"
+            );
+            continue;
+        }
         let mut child = place.keyagent(&["decrypt", "-o", "out"]).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // All but the end: it has written chunks by now, and waits for the last one.
