@@ -84,9 +84,9 @@ fn throughput(rounds: &Rounds) -> Vec<String> {
         let rate = |nanos: f64| f64::from(DEPTH) * 1e9 / nanos;
         let (typical, best) = (rate(series.typical()), rate(series.best()));
         format!(
-            "| P3 | depth {DEPTH}, 100 B, {what} | {words} | {:.0} 000/s | {:.0} 000/s | {} |",
-            typical / 1e3,
-            best / 1e3,
+            "| P3 | depth {DEPTH}, 100 B, {what} | {words} | {:.2} million/s | {:.2} million/s | {} |",
+            typical / 1e6,
+            best / 1e6,
             verdict(typical >= target)
         )
     };
