@@ -63,8 +63,8 @@ impl<'b> Pending<'b, '_> {
     /// Rewrites the buffer: audited replies are wiped and answered with an error, others are kept, in order.
     fn refuse_all(&mut self) -> Result<(), NoRoom> {
         let frames = self.take_unaudited()?;
-        for (request_id, kept) in &frames {
-            match kept {
+        for Taken { request_id, unaudited } in &frames {
+            match unaudited {
                 Some(frame) => self.replies.raw(frame)?,
                 None => self.replies.error(*request_id, ErrorCode::AuditUnwritable, &REFUSAL)?,
             }
@@ -72,11 +72,11 @@ impl<'b> Pending<'b, '_> {
         Ok(())
     }
 
-    /// Empties the buffer. In order of the replies: the request's id, and the frame if it was not audited
+    /// Empties the buffer. In order of the replies; frames of requests that are not audited are kept
     /// (such as `hello`'s; these hold no secret).
     ///
     /// [`NoRoom`] if a request had no reply to begin with.
-    fn take_unaudited(&mut self) -> Result<Vec<(u32, Option<Vec<u8>>)>, NoRoom> {
+    fn take_unaudited(&mut self) -> Result<Vec<Taken>, NoRoom> {
         let mut taken = Vec::new();
         let mut audited = self.facts.iter().map(|facts| facts.reply_start).peekable();
         let (frames, mut start) = (self.replies.frames(), 0);
@@ -85,13 +85,20 @@ impl<'b> Pending<'b, '_> {
         {
             let is_audited = audited.next_if_eq(&start).is_some();
             let frame = rest.get(..header.frame_bytes()).filter(|_| !is_audited);
-            taken.push((header.request_id, frame.map(<[u8]>::to_vec)));
+            taken.push(Taken { request_id: header.request_id, unaudited: frame.map(<[u8]>::to_vec) });
             start += header.frame_bytes();
         }
         let unanswered = audited.next().is_some();
         self.replies.truncate(0);
         if unanswered { Err(NoRoom) } else { Ok(taken) }
     }
+}
+
+/// A reply that was taken out of the buffer.
+struct Taken {
+    request_id: u32,
+    /// The frame, if its request was none that is recorded.
+    unaudited: Option<Vec<u8>>,
 }
 
 /// Short, so that it fits where nearly any reply stood before.
