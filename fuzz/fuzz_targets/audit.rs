@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     for start in [Start::NewLog, Start::AnySegment] {
         // Without the key no group can be right: what "verifies" is an unfinished tail alone.
         if let Ok(verified) = verify(data, start, &ROOT, &[1; 16], None) {
-            assert_eq!((verified.groups, verified.unfinished_bytes), (0, data.len()));
+            assert_eq!((verified.groups, verified.unfinished_bytes), (0, data.len() as u64));
         }
     }
 });
