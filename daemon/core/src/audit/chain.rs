@@ -1,7 +1,8 @@
 //! One segment of the chain while it is written (docs/FORMATS.md, section 4 "Audit chain").
 //!
 //! `mac = HMAC-SHA-256(k_i, 01 || previous mac || B)`, then `k_{i+1} = HMAC-SHA-256(k_i, 02)` takes
-//! the place of `k_i`. Must never keep a key that already made a mac.
+//! the place of `k_i`, as soon as the group is known to be in the log. Must never keep a key past that; if the write
+//! failed, `k_i` makes the mac of whatever is written instead.
 
 use alloc::vec::Vec;
 
