@@ -55,8 +55,9 @@ pub fn frame<T: Encode>(
     value: &T,
 ) -> Result<Zeroizing<vec::Vec<u8>>, CodecError> {
     let body_bytes = encoded_bytes(value)?;
-    let header =
-        Header { body_bytes, request_id, code }.encode().map_err(|_: FrameError| CodecError::NoRoom)?;
+    let header = Header { body_bytes, request_id, code, on_behalf_of: false }
+        .encode()
+        .map_err(|_: FrameError| CodecError::NoRoom)?;
     let mut bytes = Zeroizing::new(vec![0; frame::HEADER_BYTES + body_bytes]);
     let (head, body) = bytes.split_at_mut_checked(frame::HEADER_BYTES).ok_or(CodecError::NoRoom)?;
     head.copy_from_slice(&header);

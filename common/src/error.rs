@@ -82,6 +82,17 @@ error_table! {
     /// The keyring or audit log is damaged or was changed from outside.
     Damaged = 19, "DAMAGED", exit 65, http 500, grpc 15;
 
+    /// A rule's limit on the rate of requests is reached; try again.
+    RateLimited = 20, "RATE_LIMITED", exit 75, http 429, grpc 8;
+    /// The agent is in maintenance: nothing new is sealed, everything old opens.
+    Maintenance = 21, "MAINTENANCE", exit 75, http 503, grpc 14;
+    /// The key was disabled by an operator.
+    KeyDisabled = 22, "KEY_DISABLED", exit 79, http 409, grpc 9;
+    /// The key is marked as compromised.
+    KeyCompromised = 23, "KEY_COMPROMISED", exit 79, http 409, grpc 9;
+    /// A key of this name exists already.
+    KeyExists = 24, "KEY_EXISTS", exit 73, http 409, grpc 6;
+
     /// The command line is wrong.
     Usage = 100, "USAGE", exit 64, http 400, grpc 3;
     /// The input cannot be read.
@@ -120,6 +131,8 @@ error_table! {
     AlreadyInitialized = 117, "ALREADY_INITIALIZED", exit 73, http 409, grpc 6;
     /// The input is no ciphertext of keyagent.
     NotCiphertext = 118, "NOT_CIPHERTEXT", exit 65, http 400, grpc 3;
+    /// The passphrase does not open the protected master key.
+    WrongPassphrase = 119, "WRONG_PASSPHRASE", exit 79, http 403, grpc 7;
 }
 
 impl fmt::Display for ErrorCode {

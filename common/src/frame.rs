@@ -25,7 +25,12 @@ pub struct Header {
     pub request_id: u32,
     /// Request: the operation. Reply: 0 for success, else a number of the error table.
     pub code: u16,
+    /// Request: the body begins with the caller for whom a bridge asks. Never set in a reply.
+    pub on_behalf_of: bool,
 }
+
+/// The one flag of version 1: the request's body begins with an [`crate::op::OnBehalfOf`].
+const FLAG_ON_BEHALF_OF: u16 = 1;
 
 /// Why bytes begin no frame. The connection cannot be used any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,11 +60,13 @@ impl Header {
         let Some((request_id, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let Some((code, rest)) = rest.split_first_chunk::<2>() else { return Ok(None) };
         let Some((flags, _)) = rest.split_first_chunk::<2>() else { return Ok(None) };
-        if *flags != [0, 0] {
-            return Err(FrameError::UnknownFlags);
-        }
+        let on_behalf_of = match u16::from_le_bytes(*flags) {
+            0 => false,
+            FLAG_ON_BEHALF_OF => true,
+            _ => return Err(FrameError::UnknownFlags),
+        };
         let request_id = u32::from_le_bytes(*request_id);
-        Ok(Some(Self { body_bytes, request_id, code: u16::from_le_bytes(*code) }))
+        Ok(Some(Self { body_bytes, request_id, code: u16::from_le_bytes(*code), on_behalf_of }))
     }
 
     /// Bytes of the whole frame.
@@ -80,7 +87,8 @@ impl Header {
         let [l0, l1, l2, l3] = length.to_le_bytes();
         let [r0, r1, r2, r3] = self.request_id.to_le_bytes();
         let [c0, c1] = self.code.to_le_bytes();
-        Ok([l0, l1, l2, l3, r0, r1, r2, r3, c0, c1, 0, 0])
+        let [f0, f1] = if self.on_behalf_of { FLAG_ON_BEHALF_OF.to_le_bytes() } else { [0, 0] };
+        Ok([l0, l1, l2, l3, r0, r1, r2, r3, c0, c1, f0, f1])
     }
 }
 
@@ -97,13 +105,13 @@ mod tests {
             assert_eq!(Header::parse(&length.to_le_bytes()), Err(FrameError::TooShort));
         }
         assert_eq!(Header::parse(&[8, 0, 0]), Ok(None));
-        assert_eq!(Header::parse(&[8, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0]), Err(FrameError::UnknownFlags));
+        assert_eq!(Header::parse(&[8, 0, 0, 0, 1, 0, 0, 0, 1, 0, 2, 0]), Err(FrameError::UnknownFlags));
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(body_bytes in 0..=MAX_BODY_BYTES, request_id: u32, code: u16) {
-            let header = Header { body_bytes, request_id, code };
+        fn what_is_written_is_read(body_bytes in 0..=MAX_BODY_BYTES, request_id: u32, code: u16, on_behalf_of: bool) {
+            let header = Header { body_bytes, request_id, code, on_behalf_of };
             let bytes = header.encode().unwrap();
             prop_assert_eq!(Header::parse(&bytes), Ok(Some(header)));
             for cut in 0..HEADER_BYTES {

@@ -105,7 +105,7 @@ shown_by_field! {
     LockReply { changed, unlockable_here }
     UnlockRequest { master }
     UnlockReply { changed, fingerprint }
-    ReloadReply { generation }
+    ReloadReply { generation, policy, policy_changed }
     EncryptRequest { key, context, plaintext }
     EncryptReply { version, envelope }
     DecryptRequest { context, envelope }
@@ -300,7 +300,7 @@ fn every_cut_of_every_body_is_refused() {
     for case in cases("messages") {
         let bytes = frame(&case);
         for cut in 0..bytes.len() - HEADER_BYTES {
-            let header = Header { body_bytes: cut, request_id: 1, code: 0 };
+            let header = Header { body_bytes: cut, request_id: 1, code: 0, on_behalf_of: false };
             let (message, direction) =
                 (case["message"].as_str().unwrap(), case["direction"].as_str().unwrap());
             let result = read(message, direction, header, &bytes[HEADER_BYTES..HEADER_BYTES + cut]);

@@ -51,14 +51,21 @@ pub(crate) fn run(
             Err(report) => refuse(replies, id, &report),
         },
         OperationCode::Reload => match engine::reload(shared, Some(caller), "request") {
-            Ok(generation) => replies.success(id, &ReloadReply { generation }),
+            Ok(generation) => replies.success(id, &ReloadReply { generation, policy: [0; 32], policy_changed: false }),
             Err(report) => refuse(replies, id, &report),
         },
         OperationCode::Stop => match engine::stop(shared, caller) {
             Ok(()) => replies.success(id, &Empty {}),
             Err(report) => refuse(replies, id, &report),
         },
-        OperationCode::Hello
+        OperationCode::Maintenance
+        | OperationCode::AuditQuery
+        | OperationCode::Watch
+        | OperationCode::KeyCreate
+        | OperationCode::KeyList
+        | OperationCode::KeyDisable
+        | OperationCode::KeyEnable
+        | OperationCode::Hello
         | OperationCode::Encrypt
         | OperationCode::Decrypt
         | OperationCode::DataKey

@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     };
     // The body is tried as every message, whatever the header says: no luck is needed to reach one.
     let body = data.get(HEADER_BYTES..).unwrap_or_default();
-    let header = header.unwrap_or(Header { body_bytes: 0, request_id: 0, code: 0 });
+    let header = header.unwrap_or(Header { body_bytes: 0, request_id: 0, code: 0, on_behalf_of: false });
     for code in OperationCode::ALL {
         match code {
             OperationCode::Hello => both::<Hello>(header, body),

@@ -7,6 +7,8 @@ use crate::codec::{BorrowDecode, Encode};
 
 /// The protocol version this crate speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
+/// Bit of [`HelloReply::features`]: requests may begin with an [`OnBehalfOf`].
+pub const FEATURE_ON_BEHALF_OF: u64 = 1;
 /// Longest client name of `hello`, in bytes.
 pub const MAX_CLIENT_NAME_BYTES: usize = 64;
 
@@ -44,7 +46,7 @@ pub struct HelloReply<'a> {
     pub server: &'a str,
     /// Random per start of the daemon.
     pub instance: [u8; 16],
-    /// Bits for optional features; none is defined in version 1.
+    /// Bits for optional features, such as [`FEATURE_ON_BEHALF_OF`]; unknown ones are to be ignored.
     pub features: u64,
     /// What the daemon allows on this connection.
     pub limits: Limits,
@@ -61,6 +63,18 @@ pub struct Limits {
     pub context: u32,
     /// Most requests in flight on one connection.
     pub in_flight: u32,
+}
+
+/// What stands before the body of a request whose frame says so (docs/PROTOCOL.md, section 2): for whom a
+/// bridge asks. The bridge's word; both its own right and that of the named caller are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct OnBehalfOf<'a> {
+    /// User id of the original caller.
+    pub uid: u32,
+    /// Its group id.
+    pub gid: u32,
+    /// Its systemd unit; empty for none.
+    pub unit: &'a str,
 }
 
 /// `status`: never resets an idle timer, answers locked or not.
@@ -208,4 +222,8 @@ impl Operation for Reload {
 pub struct ReloadReply {
     /// Generation of the keyring now in use.
     pub generation: u64,
+    /// SHA-256 of the effective policy now in use.
+    pub policy: [u8; 32],
+    /// Whether the policy is another one than before.
+    pub policy_changed: bool,
 }

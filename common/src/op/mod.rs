@@ -4,15 +4,27 @@
 
 mod agent;
 mod data;
+mod keys;
+mod oversight;
 
 pub use agent::{
-    Check, CheckResult, Field, Health, HealthReply, Hello, HelloReply, HelloRequest, Limits, Lock, LockReply,
-    MAX_CLIENT_NAME_BYTES, PROTOCOL_VERSION, Reload, ReloadReply, Status, StatusReply, Stop, Unlock,
-    UnlockReply, UnlockRequest,
+    Check, CheckResult, FEATURE_ON_BEHALF_OF, Field, Health, HealthReply, Hello, HelloReply, HelloRequest,
+    Limits, Lock, LockReply, MAX_CLIENT_NAME_BYTES, OnBehalfOf, PROTOCOL_VERSION, Reload, ReloadReply,
+    Status, StatusReply, Stop, Unlock, UnlockReply, UnlockRequest,
 };
 pub use data::{
     DataKey, DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest, DataKeyReply, DataKeyRequest, Decrypt,
     DecryptReply, DecryptReplyHead, DecryptRequest, Encrypt, EncryptReply, EncryptReplyHead, EncryptRequest,
+};
+pub use keys::{
+    KeyCreate, KeyCreateReply, KeyCreateRequest, KeyDisable, KeyDisableRequest, KeyEnable, KeyEnableRequest,
+    KeyEntry, KeyList, KeyListReply, KeyListRequest, KeyStanding, KeysChangedReply, MAX_REASON_BYTES,
+    VersionEntry,
+};
+pub use oversight::{
+    AuditQuery, AuditQueryReply, AuditQueryRequest, MAX_AUDIT_QUERY_BYTES, MAX_WATCH_MILLISECONDS,
+    Maintenance, MaintenanceReply, MaintenanceRequest, Watch, WatchEvent, WatchReply, WatchRequest,
+    WatchSeverity,
 };
 
 use crate::codec::{BorrowDecode, Encode};
@@ -65,6 +77,12 @@ operation_list! {
     Unlock = 6, "unlock";
     /// Reads configuration and keyring again.
     Reload = 7, "reload";
+    /// Begins or ends maintenance: nothing new is sealed, everything old opens.
+    Maintenance = 8, "maintenance";
+    /// Lines of the audit log by sequence and time.
+    AuditQuery = 9, "audit_query";
+    /// What happens from now on: alerts and changes of state.
+    Watch = 10, "watch";
     /// Seals a message under the primary version of a key.
     Encrypt = 16, "encrypt";
     /// Opens a message under the version that sealed it.
@@ -73,6 +91,14 @@ operation_list! {
     DataKey = 19, "data_key";
     /// Opens a sealed data key.
     DataKeyOpen = 20, "data_key_open";
+    /// Makes a named key.
+    KeyCreate = 32, "key_create";
+    /// Names and states of the keys that the caller may know of.
+    KeyList = 33, "key_list";
+    /// Refuses a key, or all of them, until it is enabled again.
+    KeyDisable = 40, "key_disable";
+    /// Serves a disabled key again.
+    KeyEnable = 41, "key_enable";
 }
 
 impl OperationCode {

@@ -102,7 +102,14 @@ impl<A: Arena> Engine<A> {
             | OperationCode::Stop
             | OperationCode::Lock
             | OperationCode::Unlock
-            | OperationCode::Reload => None,
+            | OperationCode::Reload
+            | OperationCode::Maintenance
+            | OperationCode::AuditQuery
+            | OperationCode::Watch
+            | OperationCode::KeyCreate
+            | OperationCode::KeyList
+            | OperationCode::KeyDisable
+            | OperationCode::KeyEnable => None,
         }
     }
 

@@ -98,7 +98,7 @@ impl<'b> ReplyBuffer<'b> {
         let room = self.bytes.get_mut(self.filled..).ok_or(NoRoom)?;
         let (header_place, body) = room.split_at_mut_checked(HEADER_BYTES).ok_or(NoRoom)?;
         let head_bytes = codec::encode(head, body).map_err(|_| NoRoom)?;
-        let header = Header { body_bytes: head_bytes + payload, request_id, code };
+        let header = Header { body_bytes: head_bytes + payload, request_id, code, on_behalf_of: false };
         let payload_place = body.get_mut(head_bytes..head_bytes + payload).ok_or(NoRoom)?;
         header_place.copy_from_slice(&header.encode().map_err(|_| NoRoom)?);
         self.filled += header.frame_bytes();
