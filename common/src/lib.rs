@@ -16,6 +16,7 @@ pub mod key_text;
 pub mod layout;
 pub mod name;
 pub mod op;
+pub mod protected_key;
 pub mod report;
 pub mod stream;
 #[cfg(test)]
