@@ -22,13 +22,17 @@ use crate::{
     pin::{self, Pin, PinError},
 };
 
+mod attribute;
 mod contents;
 mod draft;
 pub mod file;
 mod head;
 mod key;
+mod round_trip;
 mod secrets;
 
+pub use attribute::{Brake, Due, MAX_ACCESS_BYTES, MAX_REASON_BYTES};
+pub(crate) use attribute::{PERSONNEL, is_reason, is_subject};
 use contents::Contents;
 pub use draft::{Draft, PreparedCommit};
 use file::File;

@@ -8,6 +8,7 @@ pub mod arena;
 pub mod audit;
 pub mod authorize;
 pub mod caller;
+pub mod change;
 pub mod cipher;
 pub mod engine;
 pub mod entropy;

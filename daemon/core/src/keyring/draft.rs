@@ -73,6 +73,11 @@ impl<A: Arena> Draft<A> {
         self.head.keys.iter_mut().find(|key| key.name == name)
     }
 
+    /// All keys, by name, to be changed as those of [`Self::key_mut`].
+    pub fn keys_mut(&mut self) -> impl Iterator<Item = &mut Key> {
+        self.head.keys.iter_mut()
+    }
+
     /// Adds a key whose version 1 is primary and has a random secret of 32 bytes.
     pub fn add_key(
         &mut self,

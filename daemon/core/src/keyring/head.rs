@@ -24,7 +24,7 @@
 //! | created at | 8 | |
 //! | policy | 26 | enabled flag, interval days u32, grace period days u32, next rotation u64, last rotation u64, auto retire flag |
 //! | note | u16 length, bytes | UTF-8 |
-//! | attributes | u16 count, then each: u8 length, name, u16 length, value | names of `[a-z0-9._-]{1,64}`, strictly ascending |
+//! | attributes | u16 count, then each: u8 length, name, u16 length, value | names of `[a-z0-9._-]{1,64}`, strictly ascending; known ones as `attribute` says |
 //! | version count | 4 | |
 //! | versions | 46 each | by number, strictly ascending from 1 or more; exactly one primary |
 //!
@@ -45,7 +45,7 @@ use alloc::{collections::BTreeSet, string::String, vec::Vec};
 use keyagent_common::name::KeyName;
 
 use super::{
-    KeyringError,
+    KeyringError, attribute,
     key::{Class, Key, Policy, Reason, State, Version},
 };
 use crate::{
@@ -136,6 +136,7 @@ fn check_key(key: &Key) -> Result<(), BadHead> {
     if !key.attributes.is_sorted_by(|a, b| a.0 < b.0) {
         return Err(BadHead("attribute names are not strictly ascending"));
     }
+    attribute::check(key)?;
     let numbers = || key.versions.iter().map(|version| version.number);
     if numbers().next() == Some(0) || !numbers().is_sorted_by(|a, b| a < b) {
         return Err(BadHead("versions are not strictly ascending"));

@@ -1,0 +1,75 @@
+//! Brakes: a key, or all of them, refused at once and for good.
+
+use alloc::{string::String, vec::Vec};
+
+use super::{ChangeError, Selection, check_reason};
+use crate::{
+    arena::Arena,
+    keyring::{Brake, Draft, Keyring},
+};
+
+/// What lifting brakes did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Enabled {
+    /// Names of the keys whose brake is off now, ascending.
+    pub changed: Vec<String>,
+    /// Names of the selected keys that stay compromised, ascending; only with [`Selection::All`].
+    pub left_compromised: Vec<String>,
+}
+
+/// Puts a brake on, with a reason of at most 256 printable bytes, possibly none; returns the names of
+/// the keys that changed, ascending.
+///
+/// A key that has this brake or a stronger one stays as it is, with time and reason of that one: if no
+/// name is returned there is nothing to commit.
+pub fn disable<A: Arena>(
+    keyring: &Keyring<A>,
+    selection: Selection<'_>,
+    brake: Brake,
+    reason: &str,
+    now_unix: u64,
+) -> Result<(Draft<A>, Vec<String>), ChangeError> {
+    check_reason(reason)?;
+    let mut draft = selection.draft(keyring)?;
+    let mut changed = Vec::new();
+    for key in draft.keys_mut().filter(|key| selection.covers(key)) {
+        if key.brake() < Some(brake) {
+            key.set_brake(brake, reason, now_unix);
+            changed.push(key.name.clone());
+        }
+    }
+    Ok((draft, changed))
+}
+
+/// Takes brakes off; keys without one stay as they are.
+///
+/// A compromised key keeps its brake unless `lift_compromised`: [`ChangeError::IsCompromised`] if it
+/// was named, listed in [`Enabled::left_compromised`] if all were meant, so that nobody has to lift
+/// that brake everywhere only to have the others back. The reason goes to the audit log alone, and is
+/// checked as that of a brake.
+pub fn enable<A: Arena>(
+    keyring: &Keyring<A>,
+    selection: Selection<'_>,
+    lift_compromised: bool,
+    reason: &str,
+) -> Result<(Draft<A>, Enabled), ChangeError> {
+    check_reason(reason)?;
+    let mut draft = selection.draft(keyring)?;
+    let mut enabled = Enabled::default();
+    for key in draft.keys_mut().filter(|key| selection.covers(key)) {
+        match key.brake() {
+            None => {}
+            Some(Brake::Compromised) if !lift_compromised => {
+                if selection != Selection::All {
+                    return Err(ChangeError::IsCompromised);
+                }
+                enabled.left_compromised.push(key.name.clone());
+            }
+            Some(_) => {
+                key.release();
+                enabled.changed.push(key.name.clone());
+            }
+        }
+    }
+    Ok((draft, enabled))
+}

@@ -1,0 +1,201 @@
+//! What the attributes of a key say: a brake, a rotation that is due, who has access
+//! (docs/FORMATS.md, section 3 "Keyring file").
+//!
+//! Must never read a value that is not one of ours as "nothing is set".
+
+use alloc::{string::String, vec::Vec};
+
+use super::{head::BadHead, key::Key};
+
+/// Most bytes of a brake's reason.
+pub const MAX_REASON_BYTES: usize = 256;
+/// Most bytes of a list of subjects, line ends included.
+pub const MAX_ACCESS_BYTES: usize = 60_000;
+/// Why a rotation is due when somebody lost access.
+pub(crate) const PERSONNEL: &str = "personnel";
+
+const BRAKE: &str = "brake";
+const BRAKE_REASON: &str = "brake.reason";
+const BRAKE_AT: &str = "brake.at";
+const DUE_AT: &str = "rotation.due_at";
+const DUE_REASON: &str = "rotation.due_reason";
+const ACCESS: &str = "access";
+/// The words for the reasons of a version, without "none".
+const DUE_REASONS: [&str; 5] = ["scheduled", "compromise", PERSONNEL, "audit", "manual"];
+
+/// Why every operation with a key is refused; the greater one stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Brake {
+    /// Switched off by hand.
+    Disabled,
+    /// Somebody else may know it.
+    Compromised,
+}
+
+impl Brake {
+    /// The word that stands in the keyring.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Compromised => "compromised",
+        }
+    }
+
+    fn from_word(word: &[u8]) -> Option<Self> {
+        [Self::Disabled, Self::Compromised].into_iter().find(|brake| brake.as_str().as_bytes() == word)
+    }
+}
+
+/// A rotation that is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due<'k> {
+    /// Until when, in seconds since 1970; never 0.
+    pub at_unix: u64,
+    /// `scheduled`, `compromise`, `personnel`, `audit` or `manual`.
+    pub reason: &'k str,
+}
+
+/// What the brakes, the timer and the list of a key are.
+impl Key {
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&[u8]> {
+        let place = self.attributes.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        self.attributes.get(place).map(|(_, value)| value.as_slice())
+    }
+
+    /// The brake that is on. A word that is not ours (no keyring on disk has one) counts as the worst.
+    pub fn brake(&self) -> Option<Brake> {
+        let word = self.attribute(BRAKE)?;
+        Some(Brake::from_word(word).unwrap_or(Brake::Compromised))
+    }
+
+    /// Why the brake is on, as somebody wrote it, at most 256 bytes; empty if nothing was said.
+    pub fn brake_reason(&self) -> &str {
+        self.text(BRAKE_REASON).unwrap_or_default()
+    }
+
+    /// Since when the brake is on, in seconds since 1970.
+    pub fn brake_at(&self) -> Option<u64> {
+        self.number(BRAKE_AT)
+    }
+
+    /// The rotation that is due, or will be.
+    pub fn due(&self) -> Option<Due<'_>> {
+        Some(Due { at_unix: self.number(DUE_AT)?, reason: self.text(DUE_REASON)? })
+    }
+
+    /// Who has a right on the key, strictly ascending; nobody as well if that was never recorded.
+    pub fn access(&self) -> impl Iterator<Item = &str> {
+        self.text(ACCESS).unwrap_or_default().split('\n').filter(|subject| !subject.is_empty())
+    }
+
+    /// Whether it was ever recorded who has a right on the key.
+    pub fn access_is_recorded(&self) -> bool {
+        self.attribute(ACCESS).is_some()
+    }
+
+    /// Puts a brake on in place of any other.
+    pub(crate) fn set_brake(&mut self, brake: Brake, reason: &str, now_unix: u64) {
+        self.release();
+        self.set_attribute(BRAKE, brake.as_str().as_bytes());
+        self.set_attribute(BRAKE_AT, &now_unix.to_le_bytes());
+        if !reason.is_empty() {
+            self.set_attribute(BRAKE_REASON, reason.as_bytes());
+        }
+    }
+
+    /// Takes the brake off.
+    pub(crate) fn release(&mut self) {
+        self.attributes.retain(|(name, _)| ![BRAKE, BRAKE_AT, BRAKE_REASON].contains(&name.as_str()));
+    }
+
+    /// Sets the timer, which must not be 0, in place of any other.
+    pub(crate) fn set_due(&mut self, at_unix: u64, reason: &str) {
+        self.set_attribute(DUE_AT, &at_unix.to_le_bytes());
+        self.set_attribute(DUE_REASON, reason.as_bytes());
+    }
+
+    /// Records who has access: subjects strictly ascending, joined by line feeds.
+    pub(crate) fn set_access(&mut self, subjects: &str) {
+        self.set_attribute(ACCESS, subjects.as_bytes());
+    }
+
+    fn set_attribute(&mut self, name: &str, value: &[u8]) {
+        match self.attributes.binary_search_by(|(known, _)| known.as_str().cmp(name)) {
+            Ok(place) => {
+                if let Some((_, old)) = self.attributes.get_mut(place) {
+                    *old = Vec::from(value);
+                }
+            }
+            Err(place) => self.attributes.insert(place, (String::from(name), Vec::from(value))),
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        core::str::from_utf8(self.attribute(name)?).ok()
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        Some(u64::from_le_bytes(self.attribute(name)?.try_into().ok()?))
+    }
+}
+
+/// Whether every attribute that this program knows has a value that it could have written.
+/// The names are strictly ascending.
+pub(super) fn check(key: &Key) -> Result<(), BadHead> {
+    let has = |name| key.attribute(name).is_some();
+    if key.attribute(BRAKE).is_some_and(|word| Brake::from_word(word).is_none()) {
+        return Err(BadHead("an unknown brake"));
+    }
+    if has(BRAKE) != has(BRAKE_AT) || has(BRAKE_AT) != key.brake_at().is_some() {
+        return Err(BadHead("a brake and its time do not fit"));
+    }
+    if has(BRAKE_REASON) && !(has(BRAKE) && key.text(BRAKE_REASON).is_some_and(is_stored_reason)) {
+        return Err(BadHead("a brake and its reason do not fit"));
+    }
+    let owed = |due: Due<'_>| due.at_unix > 0 && DUE_REASONS.contains(&due.reason);
+    if (has(DUE_AT) || has(DUE_REASON)) && !key.due().is_some_and(owed) {
+        return Err(BadHead("a rotation that is due has no such time or reason"));
+    }
+    if has(ACCESS) && !key.text(ACCESS).is_some_and(is_access) {
+        return Err(BadHead("not a list of who has access"));
+    }
+    Ok(())
+}
+
+/// Whether a text can be the reason of a brake: printable, at most 256 bytes, possibly empty.
+pub(crate) fn is_reason(text: &str) -> bool {
+    text.len() <= MAX_REASON_BYTES && is_printable(text)
+}
+
+/// Whether a text can stand in the list of who has access: printable, not empty.
+pub(crate) fn is_subject(text: &str) -> bool {
+    !text.is_empty() && is_printable(text)
+}
+
+/// An empty reason is not stored.
+fn is_stored_reason(text: &str) -> bool {
+    !text.is_empty() && is_reason(text)
+}
+
+fn is_access(text: &str) -> bool {
+    let subjects = || text.split('\n');
+    text.is_empty()
+        || text.len() <= MAX_ACCESS_BYTES
+            && subjects().all(is_subject)
+            && subjects().is_sorted_by(|one, next| one < next)
+}
+
+/// Whether a text holds none of the characters that the audit log escapes by number (section 4).
+fn is_printable(text: &str) -> bool {
+    !text.chars().any(|character| {
+        character.is_control()
+            || matches!(
+                character,
+                '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            )
+    })
+}
+
+#[cfg(test)]
+mod tests;
