@@ -17,7 +17,7 @@ use std::{
 use keyagent_core::{
     audit::{
         chain::Chain,
-        record::{Event, Peer, Record},
+        record::{Bridging, Event, Peer, Record, Via},
     },
     keyring::Keyring,
     pin::Pin,
@@ -278,7 +278,8 @@ impl<'a> SegmentIdentity<'a> {
     /// The line.
     pub(crate) fn first_line(self, salt: &'a [u8; 16], previous_mac: &'a [u8; 32]) -> Line<'a> {
         let Self { host, epoch, keyring_id } = self;
-        Line::own(Event::Segment { salt, host, epoch, previous_mac, keyring_id })
+        let bridging = Bridging::default();
+        Line::own(Event::Segment { salt, host, epoch, previous_mac, keyring_id, bridging })
     }
 }
 
@@ -307,6 +308,7 @@ impl Inner {
                 event: line.event,
                 provider: line.key,
                 peer: line.peer,
+                via: Via::default(),
                 user_agent: line.client,
                 error_message: line.error,
             };

@@ -7,6 +7,7 @@ use keyagent_common::kdf;
 
 use crate::arena::{Arena, ArenaFull};
 
+pub mod bridge;
 pub mod chain;
 mod json;
 pub mod record;

@@ -12,17 +12,21 @@
 
 use alloc::vec::Vec;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-
 use super::{
     json::{push_hex, push_number, push_text},
     timestamp,
 };
 
+mod event;
+
+pub use event::{Bridging, Details, Event};
+
 /// Room made for a line at once; longer ones are possible.
 const USUAL_LINE_BYTES: usize = 512;
 /// Most bytes of a text that came from outside.
 pub const TEXT_CAP: usize = 256;
+/// Most bytes of a list of ours, such as the subjects of an `access.change`.
+pub const LIST_CAP: usize = 1024;
 
 /// Who asked, as the kernel told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,112 +39,26 @@ pub struct Peer {
     pub pid: u32,
 }
 
-/// What an operation touched; absent members are left out of the line.
+/// Through what a request came and by which right; absent members are left out of the line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Details<'a> {
-    /// Key id: its first 9 bytes appear, in base64url.
-    pub key_id: Option<&'a [u8; 32]>,
-    /// Version of the key.
-    pub version: Option<u32>,
-    /// Bytes of payload.
-    pub bytes: Option<u64>,
-    /// How many items a list or batch had.
-    pub count: Option<u64>,
-    /// Public code of the error table, where it failed.
-    pub code: Option<u16>,
-    /// Why, in a word of ours or of the administrator.
-    pub reason: Option<&'a str>,
-    /// Context names with `HMAC-SHA-256(context hash, key uid || name || 00 || value)[..16]`.
-    pub context: &'a [(&'a str, [u8; 16])],
+pub struct Via<'a> {
+    /// Systemd unit of the peer's control group.
+    pub unit: Option<&'a str>,
+    /// Name of the listening socket.
+    pub socket: Option<&'a str>,
+    /// Whom the peer, a delegate, named as the one who asks: the peer's word.
+    pub on_behalf_of: Option<OnBehalfOf<'a>>,
+    /// Name of the policy rule that allowed or refused it.
+    pub rule: Option<&'a str>,
 }
 
-/// What happened.
+/// A caller named by a delegate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// An operation of the protocol by its one name, such as `encrypt` or `key_create`.
-    Operation {
-        /// Its name in the operations list.
-        name: &'static str,
-        /// What it touched.
-        details: Details<'a>,
-    },
-    /// First line of a segment.
-    Segment {
-        /// Salt of the segment's first key.
-        salt: &'a [u8; 16],
-        /// Name of the host.
-        host: &'a str,
-        /// Epoch of the keyring.
-        epoch: u32,
-        /// Last mac of the segment before, zeros in a new log.
-        previous_mac: &'a [u8; 32],
-        /// Id of the keyring.
-        keyring_id: &'a [u8; 16],
-    },
-    /// Synced before a keyring is renamed into place.
-    KeyringIntent {
-        /// Generation of the new keyring.
-        generation: u64,
-        /// SHA-256 of its header, slots and head.
-        digest: &'a [u8; 32],
-    },
-    /// Written once a keyring is in place.
-    KeyringCommit {
-        /// Generation of the keyring on disk.
-        generation: u64,
-        /// SHA-256 of its header, slots and head.
-        digest: &'a [u8; 32],
-    },
-    /// Connections refused to a user, summed up.
-    PeerRefused {
-        /// Who was refused.
-        uid: u32,
-        /// How often since the last such line.
-        count: u64,
-    },
-    /// The daemon started.
-    DaemonStart {
-        /// Why, or what it found.
-        reason: Option<&'a str>,
-    },
-    /// The daemon stops.
-    DaemonStop {
-        /// Signal, request or failure.
-        reason: Option<&'a str>,
-    },
-    /// The keyring was closed.
-    Lock {
-        /// Request, timeout, suspend.
-        reason: Option<&'a str>,
-    },
-    /// The keyring was opened.
-    Unlock {
-        /// The source of the master key, by name.
-        reason: Option<&'a str>,
-    },
-    /// The configuration was read again.
-    Reload {
-        /// Signal or request.
-        reason: Option<&'a str>,
-    },
-}
-
-impl Event<'_> {
-    /// The word of the line's `event_type`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Operation { name, .. } => name,
-            Self::Segment { .. } => "audit.segment",
-            Self::KeyringIntent { .. } => "keyring.intent",
-            Self::KeyringCommit { .. } => "keyring.commit",
-            Self::PeerRefused { .. } => "peer.refused",
-            Self::DaemonStart { .. } => "daemon.start",
-            Self::DaemonStop { .. } => "daemon.stop",
-            Self::Lock { .. } => "lock",
-            Self::Unlock { .. } => "unlock",
-            Self::Reload { .. } => "reload",
-        }
-    }
+pub struct OnBehalfOf<'a> {
+    /// User id.
+    pub uid: u32,
+    /// Systemd unit.
+    pub unit: Option<&'a str>,
 }
 
 /// One line of the log.
@@ -158,6 +76,8 @@ pub struct Record<'a> {
     pub provider: Option<&'a str>,
     /// Who asked; `None` for the daemon's own lines.
     pub peer: Option<Peer>,
+    /// Through what the request came; empty for the daemon's own lines.
+    pub via: Via<'a>,
     /// What the client calls itself.
     pub user_agent: Option<&'a str>,
     /// What went wrong; `None` means success.
@@ -211,71 +131,22 @@ impl Record<'_> {
             members.number("gid", peer.gid.into());
             members.number("pid", peer.pid.into());
         }
-        match self.event {
-            Event::Operation { details, .. } => push_details(&mut members, &details),
-            Event::Segment { salt, host, epoch, previous_mac, keyring_id } => {
-                members.number("segment", self.segment);
-                members.hex("salt", salt);
-                members.text("host", host);
-                members.number("epoch", epoch.into());
-                members.hex("previous_mac", previous_mac);
-                members.hex("keyring_id", keyring_id);
-            }
-            Event::KeyringIntent { generation, digest } | Event::KeyringCommit { generation, digest } => {
-                members.number("generation", generation);
-                members.hex("digest", digest);
-            }
-            Event::PeerRefused { uid, count } => {
-                if self.peer.is_none() {
-                    members.number("uid", uid.into());
-                }
-                members.number("count", count);
-            }
-            Event::DaemonStart { reason }
-            | Event::DaemonStop { reason }
-            | Event::Lock { reason }
-            | Event::Unlock { reason }
-            | Event::Reload { reason } => {
-                if let Some(reason) = reason {
-                    members.text("reason", reason);
-                }
-            }
-        }
+        self.via.push(&mut members);
+        self.event.push(&mut members, self.segment, self.peer.is_some());
     }
 }
 
-fn push_details(members: &mut Members<'_>, details: &Details<'_>) {
-    if let Some([a, b, c, d, e, f, g, h, i, ..]) = details.key_id {
-        let mut text = [0; 12];
-        let short = Base64UrlUnpadded::encode(&[*a, *b, *c, *d, *e, *f, *g, *h, *i], &mut text);
-        members.text("key_id", short.unwrap_or_default());
-    }
-    if let Some(version) = details.version {
-        members.number("version", version.into());
-    }
-    if let Some(bytes) = details.bytes {
-        members.number("bytes", bytes);
-    }
-    if let Some(count) = details.count {
-        members.number("count", count);
-    }
-    if let Some(code) = details.code {
-        members.number("code", code.into());
-    }
-    if let Some(reason) = details.reason {
-        members.text("reason", reason);
-    }
-    if !details.context.is_empty() {
-        members.name("context");
-        members.out.push(b'{');
-        let mut inner = Members { out: &mut *members.out, first: true };
-        for (name, hash) in details.context {
-            inner.separate();
-            push_text(inner.out, name, TEXT_CAP);
-            inner.out.push(b':');
-            inner.hex_value(hash);
+impl Via<'_> {
+    fn push(&self, members: &mut Members<'_>) {
+        members.optional_text("unit", self.unit);
+        members.optional_text("socket", self.socket);
+        if let Some(OnBehalfOf { uid, unit }) = self.on_behalf_of {
+            members.object("on_behalf_of", |inner| {
+                inner.number("uid", uid.into());
+                inner.optional_text("unit", unit);
+            });
         }
-        members.out.push(b'}');
+        members.optional_text("rule", self.rule);
     }
 }
 
@@ -316,6 +187,36 @@ impl Members<'_> {
     fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
         push_text(self.out, value, TEXT_CAP);
+    }
+
+    /// Like [`Self::text`], with room for a list.
+    fn list(&mut self, name: &'static str, value: &str) {
+        self.name(name);
+        push_text(self.out, value, LIST_CAP);
+    }
+
+    fn word(&mut self, name: &'static str, value: bool) {
+        self.name(name);
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    fn optional_number(&mut self, name: &'static str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.number(name, value);
+        }
+    }
+
+    fn optional_text(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    fn object(&mut self, name: &'static str, write: impl FnOnce(&mut Members<'_>)) {
+        self.name(name);
+        self.out.push(b'{');
+        write(&mut Members { out: &mut *self.out, first: true });
+        self.out.push(b'}');
     }
 
     fn hex(&mut self, name: &'static str, value: &[u8]) {

@@ -10,6 +10,7 @@ fn operation(user_agent: Option<&'static str>) -> Record<'static> {
         event: Event::Operation { name: "encrypt", details: Details::default() },
         provider: Some("default"),
         peer: Some(Peer { uid: 1000, gid: 1000, pid: 4242 }),
+        via: Via::default(),
         user_agent,
         error_message: None,
     }
@@ -50,7 +51,14 @@ fn writes_the_documented_line() {
 #[test]
 fn every_event_has_its_members_and_is_valid_json() {
     let (salt, mac, id) = ([1; 16], [2; 32], [3; 16]);
-    let segment = Event::Segment { salt: &salt, host: "a\"b", epoch: 2, previous_mac: &mac, keyring_id: &id };
+    let segment = Event::Segment {
+        salt: &salt,
+        host: "a\"b",
+        epoch: 2,
+        previous_mac: &mac,
+        keyring_id: &id,
+        bridging: Bridging::default(),
+    };
     let cases = [
         (segment, vec!["segment", "salt", "host", "epoch", "previous_mac", "keyring_id"]),
         (Event::KeyringIntent { generation: 4, digest: &mac }, vec!["generation", "digest"]),

@@ -7,7 +7,7 @@ use crate::{
     arena::HeapArena,
     audit::{
         chain::Chain,
-        record::{Details, Event, Record},
+        record::{Bridging, Details, Event, Record, Via},
     },
 };
 
@@ -33,7 +33,14 @@ fn log() -> (Vec<u8>, Pin) {
                 (0 | 3, 0) => {
                     segment += 1;
                     chain = Some(Chain::begin(&HeapArena, &root(), &ID, segment, &salt, mac).unwrap());
-                    Event::Segment { salt: &salt, host: "h", epoch: 1, previous_mac: &mac, keyring_id: &ID }
+                    Event::Segment {
+                        salt: &salt,
+                        host: "h",
+                        epoch: 1,
+                        previous_mac: &mac,
+                        keyring_id: &ID,
+                        bridging: Bridging::default(),
+                    }
                 }
                 (2, 0) => Event::KeyringIntent { generation: 4, digest: &DIGEST },
                 (3, 1) => Event::KeyringCommit { generation: 4, digest: &DIGEST },
@@ -47,6 +54,7 @@ fn log() -> (Vec<u8>, Pin) {
                 event,
                 provider: Some("default"),
                 peer: None,
+                via: Via::default(),
                 user_agent: Some("a \"quoted\" agent"),
                 error_message: None,
             };
