@@ -3,12 +3,16 @@
 //! Synchronous from the first byte to the [`Answer`]: no await, and no lock between decoding and effect
 //! but the shared guard that keeps the engine in place.
 
-use std::{sync::PoisonError, time::Instant};
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
 use keyagent_common::{
+    codec,
     error::ErrorCode,
     frame::{FrameError, HEADER_BYTES, Header},
-    op::{ErrorReply, OperationCode},
+    op::{ErrorReply, MAX_WATCH_MILLISECONDS, OperationCode, WatchRequest},
 };
 use keyagent_core::{
     caller::Caller,
@@ -22,6 +26,7 @@ use keyagent_sys::{bytes, peer::Peer, random, thread};
 use crate::{
     commit::{Answer, Pending},
     control,
+    events::Events,
     state::{Counters, EngineState, Shared},
 };
 
@@ -76,8 +81,26 @@ pub(crate) enum BurstEnd {
     Again,
     /// The same after an operation on the agent, which may have taken long: others have their turn first.
     OnTheAgent,
+    /// One request waits for something to happen; the others wait behind it.
+    Watching(Watching),
     /// The peer broke the protocol: send the answer, then close.
     Close,
+}
+
+/// A `watch` that has nothing to tell yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watching {
+    request_id: u32,
+    after: u64,
+    /// How long it may wait.
+    pub(crate) wait: Duration,
+}
+
+impl Watching {
+    /// Whether something has happened meanwhile.
+    pub(crate) fn has_news(&self, events: &Events) -> bool {
+        !events.after(self.after).events.is_empty()
+    }
 }
 
 /// Answers what `input` holds into `output`.
@@ -117,6 +140,18 @@ pub(crate) fn busy<'b>(
     Some(Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()))
 }
 
+/// Answers a `watch` with what has happened, be it nothing. Not recorded: it changes and touches nothing.
+pub(crate) fn watched<'b>(
+    shared: &Shared,
+    speaker: &Speaker,
+    watching: Watching,
+    output: &'b mut [u8],
+) -> Option<Answer<'b>> {
+    let mut replies = ReplyBuffer::new(output);
+    control::tell(&shared.events.after(watching.after), watching.request_id, &mut replies).ok()?;
+    Some(Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()))
+}
+
 /// One operation that locks, unlocks or examines the engine: alone in its burst, without the guard.
 #[inline(never)]
 fn on_the_agent<'b>(
@@ -127,6 +162,12 @@ fn on_the_agent<'b>(
 ) -> Burst<'b> {
     let consumed = frame.header.frame_bytes();
     Counters::add(&shared.counters.operations, 1);
+    if frame.operation == Some(OperationCode::Watch)
+        && let Some(watching) = begin_watch(shared, speaker, frame)
+    {
+        let answer = Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller());
+        return Burst { answer, consumed, end: BurstEnd::Watching(watching) };
+    }
     let done = match frame.operation {
         Some(operation) if speaker.greeted || operation.before_hello() => control::run(
             shared,
@@ -144,6 +185,20 @@ fn on_the_agent<'b>(
         consumed,
         end,
     }
+}
+
+/// Whether a `watch` has to wait; if not, it is answered like any other operation.
+fn begin_watch(shared: &Shared, speaker: &Speaker, frame: Frame<'_>) -> Option<Watching> {
+    let WatchRequest { after, wait_milliseconds } = codec::decode(frame.body).ok()?;
+    let wait = Duration::from_millis(wait_milliseconds.min(MAX_WATCH_MILLISECONDS).into());
+    let watching = Watching { request_id: frame.header.request_id, after, wait };
+    let present_end = after == u64::MAX;
+    let waits = speaker.greeted
+        && control::may_watch(shared, speaker)
+        && !present_end
+        && !wait.is_zero()
+        && !watching.has_news(&shared.events);
+    waits.then_some(watching)
 }
 
 /// Everything up to the next operation on the agent, under one guard and in one audit group; and whether a
@@ -255,6 +310,13 @@ impl Frame<'_> {
                     | OperationCode::Lock
                     | OperationCode::Unlock
                     | OperationCode::Reload
+                    | OperationCode::Maintenance
+                    | OperationCode::AuditQuery
+                    | OperationCode::Watch
+                    | OperationCode::KeyCreate
+                    | OperationCode::KeyList
+                    | OperationCode::KeyDisable
+                    | OperationCode::KeyEnable
             )
         )
     }

@@ -14,7 +14,7 @@ use keyagent_common::{
     key_text::KEY_BYTES,
     op::{
         Empty, ErrorReply, HelloReply, HelloRequest, Limits, LockReply, MAX_CLIENT_NAME_BYTES, OperationCode,
-        PROTOCOL_VERSION, ReloadReply, UnlockReply, UnlockRequest,
+        PROTOCOL_VERSION, ReloadReply, UnlockReply, UnlockRequest, WatchEvent, WatchReply,
     },
     report::Report,
 };
@@ -25,6 +25,7 @@ use keyagent_core::{
 
 use crate::{
     burst::{MAX_IN_FLIGHT, Speaker},
+    events::Seen,
     state::Shared,
 };
 
@@ -115,6 +116,25 @@ pub(crate) fn hello(
         limits,
     };
     replies.success(id, &reply)
+}
+
+/// Whether somebody may watch what happens.
+pub(crate) fn may_watch(_shared: &Shared, _speaker: &Speaker) -> bool {
+    true
+}
+
+/// Tells events.
+pub(crate) fn tell(seen: &Seen, id: u32, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
+    let events = seen.events.iter().map(|event| WatchEvent {
+        number: event.number,
+        unix_micros: event.unix_micros,
+        kind: event.kind,
+        severity: event.severity,
+        key: &event.key,
+        message: &event.message,
+    });
+    let events = events.collect();
+    replies.success(id, &WatchReply { next: seen.next, lost: seen.lost, events })
 }
 
 fn unlock(

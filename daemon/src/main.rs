@@ -4,6 +4,7 @@
 //! (dumps, descriptors, environment) before anything else happens, and starts the control thread on a
 //! locked stack; ordinary threads never touch a key.
 
+mod alerts;
 mod audit_log;
 mod buffers;
 mod burst;
@@ -12,10 +13,13 @@ mod commit;
 mod control;
 mod daemon;
 mod endpoint;
+mod events;
 mod failures;
 mod files;
 mod history;
 mod listen;
+mod maintenance;
+mod metrics;
 mod options;
 mod pinning;
 mod prepare;

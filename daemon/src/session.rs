@@ -23,7 +23,9 @@ mod pace;
 use std::{
     cell::RefMut,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    pin::pin,
     rc::Rc,
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -36,7 +38,9 @@ use tokio::{
 
 use crate::{
     buffers::{LARGE_OUTPUT, MEDIUM_FRAME},
-    burst::{self, Speaker},
+    burst::{self, Speaker, Watching},
+    commit::Answer,
+    state::Shared,
     worker::{Worker, WorkerScratch},
 };
 use answer::Input;
@@ -63,7 +67,14 @@ enum Received {
 pub(crate) async fn serve(worker: Rc<Worker>, socket: OwnedFd, speaker: Speaker) {
     let _registered = worker.register(socket.as_raw_fd());
     let mut session =
-        Session { speaker, carry: Carry::Nothing, due: None, pace: Pace::default(), closing: false };
+        Session {
+            speaker,
+            carry: Carry::Nothing,
+            due: None,
+            pace: Pace::default(),
+            watching: None,
+            closing: false,
+        };
     let mut link = Link::new(socket.as_fd());
     // Ends when the peer is gone; there is nobody left to tell why.
     while session.step(&worker, &mut link).await.is_ok() {}
@@ -75,12 +86,17 @@ struct Session {
     /// When the frame that has begun must be complete.
     due: Option<Instant>,
     pace: Pace,
+    /// A request that waits for something to happen; nothing else is answered until then.
+    watching: Option<Watching>,
     /// The peer broke the protocol: the connection ends with the replies that are unsent.
     closing: bool,
 }
 
 impl Session {
     async fn step(&mut self, worker: &Worker, link: &mut Link<'_>) -> Result<(), Ended> {
+        if let Some(watching) = self.watching.take() {
+            return self.watch(worker, link, watching).await;
+        }
         let received = match self.carry {
             Carry::Nothing => {
                 self.due = None;
@@ -210,12 +226,46 @@ impl Session {
         self.carry = Carry::Refused(header.frame_bytes() - homeless.begin().len());
         self.due = None;
         drop(homeless);
+        self.say(worker, link, |shared, speaker, output| {
+            burst::busy(shared, speaker, header.request_id, output)
+        })
+        .await
+    }
+
+    /// Waits until something happens, the time is over or the daemon ends; then answers.
+    async fn watch(
+        &mut self,
+        worker: &Worker,
+        link: &mut Link<'_>,
+        watching: Watching,
+    ) -> Result<(), Ended> {
+        let shared = &worker.shared;
+        let due = Instant::now() + watching.wait;
+        loop {
+            let mut changed = pin!(shared.events.changed.notified());
+            // From here on no event goes unnoticed.
+            changed.as_mut().enable();
+            let over = shared.stopping.load(Ordering::Relaxed) || watching.has_news(&shared.events);
+            if over || timeout_at(due, changed).await.is_err() {
+                break;
+            }
+        }
+        self.say(worker, link, |shared, speaker, output| burst::watched(shared, speaker, watching, output))
+            .await
+    }
+
+    /// Sends one reply that no burst made.
+    async fn say(
+        &mut self,
+        worker: &Worker,
+        link: &mut Link<'_>,
+        make: impl for<'b> FnOnce(&Shared, &Speaker, &'b mut [u8]) -> Option<Answer<'b>>,
+    ) -> Result<(), Ended> {
         link.make_room(true).await?;
         let unsent = {
             let mut scratch = scratch(worker).await?;
             let WorkerScratch { output, reserve, .. } = &mut *scratch;
-            let answer =
-                burst::busy(&worker.shared, &self.speaker, header.request_id, output).ok_or(Ended)?;
+            let answer = make(&worker.shared, &self.speaker, output).ok_or(Ended)?;
             let sent = link.write(answer.frames())?;
             Unsent::keep(answer.frames(), sent, reserve)?
         };

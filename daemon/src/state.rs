@@ -21,7 +21,7 @@ use keyagent_sys::memory::{Backing, LockPolicy, LockedArena};
 use tokio::sync::Notify;
 
 use crate::{
-    audit_log::AuditLog, buffers::Buffers, failures::FailureWindow, listen::Refusals, pinning::PinFile,
+    audit_log::AuditLog, buffers::Buffers, events::Events, failures::FailureWindow, listen::Refusals, pinning::PinFile,
     source::Origin, store::Known,
 };
 
@@ -86,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Decryptions that failed in the last hour.
     pub(crate) failures: FailureWindow,
+    /// What happens, for watchers.
+    pub(crate) events: Events,
     /// Connections refused since the last line about them.
     pub(crate) refusals: Mutex<Refusals>,
     /// When the daemon started.
@@ -102,6 +104,7 @@ impl Shared {
     /// Asks the daemon to end: requests in flight are finished first.
     pub(crate) fn begin_stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.events.changed.notify_waiters();
         self.stop.notify_one();
     }
 }

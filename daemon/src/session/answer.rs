@@ -180,6 +180,10 @@ impl Session {
                 (Ok(_), BurstEnd::NeedMore(needed)) => Next::Read(needed),
                 (Ok(_), BurstEnd::Again) if answered == 0 => Next::Close,
                 (Ok(_), BurstEnd::Again) if bursts < BURSTS_IN_A_TURN && link.has_room() => continue,
+                (Ok(_), BurstEnd::Watching(watching)) => {
+                    self.watching = Some(watching);
+                    Next::Turn
+                }
                 (Ok(_), BurstEnd::Again | BurstEnd::OnTheAgent) => Next::Turn,
             };
             self.closing = end == BurstEnd::Close;
