@@ -1,4 +1,4 @@
-//! A listening Unix socket whose file is private from its first moment.
+//! A listening Unix socket whose file is never more open than it is meant to be.
 //!
 //! Must never unlink anything, never make an abstract socket, and never touch the process's umask:
 //! folder checks, the lock file and stale sockets are the caller's work.
@@ -11,8 +11,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat};
+use nix::unistd::{Gid, fchownat};
 
 /// Longest path that fits into a socket address with its closing NUL, in bytes.
 pub const MAX_SOCKET_PATH: usize = 107;
@@ -55,12 +57,16 @@ pub enum SocketError {
     },
 }
 
-/// Makes a non-blocking, close-on-exec stream listener at `path` whose file never has another mode than `mode`.
+/// Makes a non-blocking, close-on-exec stream listener at `path`, whose file ends with exactly `mode` and, where
+/// one is given, `group`.
 ///
-/// The mode is set on the socket before `bind`, so no moment exists in which the file is open to others;
-/// the umask can take bits away from it but add none. Whatever already exists at `path` stays and makes
-/// `bind` fail with `EADDRINUSE`. Passed descriptors are refused where the kernel can do it.
-pub fn listen_private(path: &Path, mode: u32) -> Result<OwnedFd, SocketError> {
+/// At no moment is the file open to anybody whom that would not let in: it is bound with the owner's part of the
+/// mode alone (set on the socket before `bind`; a umask can take away from it but add nothing), is given to the
+/// group, only then gets its mode, and nobody can connect before the last step, `listen`. Expects a folder in which
+/// nobody but root and this user can replace a file. Whatever already exists at `path` stays and makes `bind` fail
+/// with `EADDRINUSE`; after a later failure the file stays as it is then. Passed descriptors are refused where the
+/// kernel can do it.
+pub fn make_listener(path: &Path, mode: u32, group: Option<u32>) -> Result<OwnedFd, SocketError> {
     let failed = |call| move |errno| SocketError::Failed { call, path: path.to_owned(), errno };
     check_path(path)?;
     let mode = Mode::from_bits(mode)
@@ -69,12 +75,37 @@ pub fn listen_private(path: &Path, mode: u32) -> Result<OwnedFd, SocketError> {
     let address = UnixAddr::new(path).map_err(failed("sockaddr_un"))?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(failed("socket"))?;
-    fchmod(&listener, mode).map_err(failed("fchmod"))?;
+    fchmod(&listener, mode & Mode::S_IRWXU).map_err(failed("fchmod"))?;
     set_pass_rights_off(&listener).map_err(failed("setsockopt(SO_PASSRIGHTS)"))?;
     bind(listener.as_raw_fd(), &address).map_err(failed("bind"))?;
+    open_to_group(path, mode, group).map_err(|(call, errno)| failed(call)(errno))?;
     // -1 asks for the system's maximum (net.core.somaxconn, 4096); musl's SOMAXCONN is only 128.
     listen(&listener, Backlog::MAXALLOWABLE).map_err(failed("listen"))?;
     Ok(listener)
+}
+
+/// Gives the socket file just bound its group, then its mode, and looks whether both arrived.
+fn open_to_group(path: &Path, mode: Mode, group: Option<u32>) -> Result<(), (&'static str, Errno)> {
+    let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = open(path, look, Mode::empty()).map_err(|errno| ("open", errno))?;
+    let look_again = || fstat(&file).map_err(|errno| ("fstat", errno));
+    let bound = look_again()?;
+    if SFlag::from_bits_truncate(bound.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
+        return Err(("open", Errno::ENOTSOCK));
+    }
+    if let Some(group) = group.filter(|group| *group != bound.st_gid) {
+        let group = Some(Gid::from_raw(group));
+        // By its descriptor: a socket cannot be opened for fchown.
+        fchownat(&file, "", None, group, AtFlags::AT_EMPTY_PATH).map_err(|errno| ("chown", errno))?;
+    }
+    let has_mode = |found: &FileStat| found.st_mode & 0o7777 == mode.bits();
+    if !has_mode(&bound) {
+        // A path, since a descriptor of O_PATH takes no mode before Linux 6.6; never through a link.
+        fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink).map_err(|errno| ("chmod", errno))?;
+    }
+    let made = look_again()?;
+    let same_group = group.is_none_or(|group| group == made.st_gid);
+    if has_mode(&made) && same_group { Ok(()) } else { Err(("chmod", Errno::ESTALE)) }
 }
 
 /// Tells the kernel to refuse descriptors sent to this socket; connections accepted from it inherit that.
