@@ -19,12 +19,30 @@ FINGERPRINT = formats["master"]["fingerprint"]
 MASTER = formats["master"]["master"]
 
 CODES = {"hello": 1, "status": 2, "health": 3, "stop": 4, "lock": 5, "unlock": 6, "reload": 7,
-         "encrypt": 16, "decrypt": 17, "data_key": 19, "data_key_open": 20}
+         "maintenance": 8, "audit_query": 9, "watch": 10,
+         "encrypt": 16, "decrypt": 17, "data_key": 19, "data_key_open": 20,
+         "key_create": 32, "key_list": 33, "key_disable": 40, "key_enable": 41}
+# What stands before the body of a request with flag 1.
+ON_BEHALF_OF = [("uid", "u32"), ("gid", "u32"), ("unit", "text")]
+KEY_ENTRY = [("name", "text"), ("class", "u8"), ("standing", "standing"), ("standing_reason", "text"),
+             ("created_at", "u64"), ("due_at", "u64"), ("due_reason", "text"), ("note", "text"),
+             ("access", ("list", "text")),
+             ("versions", ("list", [("number", "u32"), ("state", "u8"), ("reason", "u8"),
+                                    ("created_at", "u64"), ("key_id", "array")]))]
+CHANGED = [("changed", "u32"), ("generation", "u64")]
 # Every message by direction and name: (field, type) in the order of the body.
 REQUESTS = {
     "hello": [("protocol_min", "u16"), ("protocol_max", "u16"), ("client", "text")],
     "status": [], "health": [], "stop": [], "lock": [], "reload": [],
     "unlock": [("master", "bytes")],
+    "maintenance": [("on", "bool"), ("reason", "text")],
+    "audit_query": [("from_seq", "u64"), ("to_seq", "u64"), ("from_micros", "u64"), ("to_micros", "u64"),
+                    ("max_bytes", "u32")],
+    "watch": [("after", "u64"), ("wait_milliseconds", "u32")],
+    "key_create": [("key", "text"), ("class", "u8"), ("note", "text")],
+    "key_list": [("after", "text"), ("limit", "u32")],
+    "key_disable": [("key", "text"), ("compromised", "bool"), ("reason", "text")],
+    "key_enable": [("key", "text"), ("lift_compromised", "bool"), ("reason", "text")],
     "encrypt": [("key", "text"), ("context", "bytes"), ("plaintext", "bytes")],
     "decrypt": [("context", "bytes"), ("envelope", "bytes")],
     "data_key": [("key", "text"), ("context", "bytes"), ("kind", "u8")],
@@ -41,7 +59,15 @@ REPLIES = {
     "stop": [],
     "lock": [("changed", "bool"), ("unlockable_here", "bool")],
     "unlock": [("changed", "bool"), ("fingerprint", "array")],
-    "reload": [("generation", "u64")],
+    "reload": [("generation", "u64"), ("policy", "array"), ("policy_changed", "bool")],
+    "maintenance": [("changed", "bool")],
+    "audit_query": [("first_seq", "u64"), ("last_seq", "u64"), ("next_seq", "u64"), ("lines", "bytes")],
+    "watch": [("next", "u64"), ("lost", "bool"),
+              ("events", ("list", [("number", "u64"), ("unix_micros", "u64"), ("kind", "text"),
+                                   ("severity", "severity"), ("key", "text"), ("message", "text")]))],
+    "key_create": [("version", "u32"), ("key_id", "array"), ("generation", "u64")],
+    "key_list": [("keys", ("list", KEY_ENTRY)), ("more", "bool")],
+    "key_disable": CHANGED, "key_enable": CHANGED,
     "encrypt": [("version", "u32"), ("envelope", "bytes")],
     "decrypt": [("version", "u32"), ("current", "bool"), ("plaintext", "bytes")],
     "data_key": [("version", "u32"), ("plain", "bytes"), ("envelope", "bytes")],
@@ -49,7 +75,8 @@ REPLIES = {
     "error": [("what", "text"), ("why", "text"), ("fix", "text")],
 }
 NUMBERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q"}
-RESULTS = {"ok": 0, "warning": 1, "failed": 2}
+CHOICES = {"result": ["ok", "warning", "failed"], "standing": ["active", "disabled", "compromised"],
+           "severity": ["info", "warning", "critical"]}
 
 
 def encode(kind, value):
@@ -57,8 +84,8 @@ def encode(kind, value):
         return struct.pack(NUMBERS[kind], value)
     if kind == "bool":
         return bytes([value])
-    if kind == "result":
-        return struct.pack("<I", RESULTS[value])
+    if isinstance(kind, str) and kind in CHOICES:
+        return struct.pack("<I", CHOICES[kind].index(value))
     if kind == "text":
         value = value.encode()
         return struct.pack("<Q", len(value)) + value
@@ -81,13 +108,16 @@ def frame(request_id, code, body, flags=0, length=None):
 messages, failing = [], []
 
 
-def message(name, direction, of, request_id, fields, code=None):
+def message(name, direction, of, request_id, fields, code=None, on_behalf_of=None):
     kinds = (REQUESTS if direction == "request" else REPLIES)[of]
     code = code if code is not None else (CODES[of] if direction == "request" else 0)
     body = encode(kinds, fields)
-    messages.append({"name": name, "direction": direction, "message": of, "code": code,
-                     "request_id": request_id, "fields": fields,
-                     "frame": frame(request_id, code, body).hex()})
+    case = {"name": name, "direction": direction, "message": of, "code": code, "request_id": request_id}
+    if on_behalf_of is not None:
+        body = encode(ON_BEHALF_OF, on_behalf_of) + body
+        case["on_behalf_of"] = on_behalf_of
+    messages.append(case | {"fields": fields,
+                            "frame": frame(request_id, code, body, flags=int(on_behalf_of is not None)).hex()})
 
 
 def bad(name, direction, of, data, reason, answer=None):
@@ -121,6 +151,43 @@ message("data_key for a stream", "request", "data_key", 6, {"key": "default", "c
 message("data_key for an application", "request", "data_key", 7,
         {"key": "default", "context": CONTEXT_TABLE, "kind": 3})
 message("data_key_open", "request", "data_key_open", 8, {"context": "0000", "envelope": SEALED_DATA_KEY})
+message("maintenance begins", "request", "maintenance", 9, {"on": True, "reason": "database is being moved"})
+message("maintenance ends, without a reason", "request", "maintenance", 9, {"on": False, "reason": ""})
+message("maintenance, the longest reason", "request", "maintenance", 9, {"on": True, "reason": "é" * 128})
+message("audit_query for everything", "request", "audit_query", 10,
+        {"from_seq": 0, "to_seq": 2**64 - 1, "from_micros": 0, "to_micros": 2**64 - 1, "max_bytes": 2**32 - 1})
+message("audit_query for lines of a day", "request", "audit_query", 10,
+        {"from_seq": 12, "to_seq": 4711, "from_micros": 1795305600000000, "to_micros": 1795391999999999,
+         "max_bytes": 49152})
+message("audit_query for nothing", "request", "audit_query", 10,
+        {"from_seq": 2, "to_seq": 1, "from_micros": 2, "to_micros": 1, "max_bytes": 0})
+message("watch from the present end", "request", "watch", 11, {"after": 2**64 - 1, "wait_milliseconds": 0})
+message("watch from the first event", "request", "watch", 11, {"after": 0, "wait_milliseconds": 30000})
+message("watch, the longest wish", "request", "watch", 11, {"after": 7, "wait_milliseconds": 2**32 - 1})
+message("key_create", "request", "key_create", 12,
+        {"key": "billing/cards", "class": 1, "note": "card numbers; ask payments@example.com"})
+message("key_create without a note", "request", "key_create", 12, {"key": "a", "class": 1, "note": ""})
+message("key_create, the longest name and note", "request", "key_create", 12,
+        {"key": "/".join(["n" * 63, "m" * 64]), "class": 1, "note": "x" * 1024})
+message("key_list from the beginning", "request", "key_list", 13, {"after": "", "limit": 0})
+message("key_list, going on", "request", "key_list", 13, {"after": "billing/cards", "limit": 2**32 - 1})
+message("key_disable", "request", "key_disable", 14,
+        {"key": "billing/cards", "compromised": False, "reason": "migration"})
+message("key_disable for every key, compromised", "request", "key_disable", 14,
+        {"key": "", "compromised": True, "reason": "host was broken into"})
+message("key_enable", "request", "key_enable", 15,
+        {"key": "billing/cards", "lift_compromised": True, "reason": "false alarm"})
+message("key_enable for every key, the longest reason", "request", "key_enable", 15,
+        {"key": "", "lift_compromised": False, "reason": "r" * 256})
+
+# --- requests on behalf of somebody else
+CALLER = {"uid": 1001, "gid": 1001, "unit": "billing.service"}
+message("encrypt on behalf of a unit", "request", "encrypt", 16,
+        {"key": "billing/cards", "context": "0000", "plaintext": "736563726574"}, on_behalf_of=CALLER)
+message("decrypt on behalf of a user without a unit", "request", "decrypt", 17,
+        {"context": "0000", "envelope": SEALED}, on_behalf_of=dict(CALLER, unit=""))
+message("key_list on behalf of the largest ids", "request", "key_list", 18, {"after": "", "limit": 10},
+        on_behalf_of={"uid": 2**32 - 1, "gid": 2**32 - 1, "unit": "keyagent-web@1.service"})
 
 # --- replies that are right
 LIMITS = {"frame_length": 1114112, "message": 1048576, "context": 8192, "in_flight": 1024}
@@ -144,7 +211,46 @@ message("stop answered", "reply", "stop", 4, {})
 message("lock answered", "reply", "lock", 5, {"changed": True, "unlockable_here": True})
 message("lock answered, locked before", "reply", "lock", 5, {"changed": False, "unlockable_here": False})
 message("unlock answered", "reply", "unlock", 7, {"changed": True, "fingerprint": FINGERPRINT})
-message("reload answered", "reply", "reload", 6, {"generation": 9})
+DIGEST = "c0" * 32
+message("hello answered, requests on behalf of others are known", "reply", "hello", 1,
+        {"protocol": 1, "protocol_min": 1, "protocol_max": 1, "server": "keyagentd/0.1.0",
+         "instance": "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff", "features": 1, "limits": LIMITS})
+message("reload answered", "reply", "reload", 6, {"generation": 9, "policy": DIGEST, "policy_changed": True})
+message("reload answered, as it was", "reply", "reload", 6,
+        {"generation": 2**64 - 1, "policy": "00" * 32, "policy_changed": False})
+message("maintenance answered", "reply", "maintenance", 9, {"changed": True})
+message("maintenance answered, as it was", "reply", "maintenance", 9, {"changed": False})
+LINE = '{"seq":12,"id":"1-12","timestamp":"2026-11-22T02:20:05.000000Z","event_type":"lock"}\n'
+message("audit_query answered", "reply", "audit_query", 10,
+        {"first_seq": 1, "last_seq": 4711, "next_seq": 14, "lines": (LINE + LINE).encode().hex()})
+message("audit_query answered, the end", "reply", "audit_query", 10,
+        {"first_seq": 2**64 - 1, "last_seq": 2**64 - 1, "next_seq": 0, "lines": LINE.encode().hex()})
+message("audit_query answered, no line", "reply", "audit_query", 10,
+        {"first_seq": 0, "last_seq": 0, "next_seq": 0, "lines": ""})
+EVENT = {"number": 8, "unix_micros": 1795305605000000, "kind": "lock", "severity": "info", "key": "",
+         "message": "locked by uid 0"}
+message("watch answered", "reply", "watch", 11,
+        {"next": 10, "lost": False,
+         "events": [EVENT, dict(EVENT, number=9, kind="decryption_failures", severity="warning", key="billing/cards",
+                                message="6 failures within an hour"),
+                    dict(EVENT, number=10, kind="audit_unwritable", severity="critical", message="é\u202e")]})
+message("watch answered, nothing happened", "reply", "watch", 11, {"next": 10, "lost": False, "events": []})
+message("watch answered, events were lost", "reply", "watch", 11, {"next": 2**64 - 2, "lost": True, "events": []})
+message("key_create answered", "reply", "key_create", 12, {"version": 1, "key_id": DIGEST, "generation": 10})
+VERSION = {"number": 1, "state": 2, "reason": 1, "created_at": 1795305600, "key_id": DIGEST}
+KEY = {"name": "default", "class": 1, "standing": "active", "standing_reason": "", "created_at": 1795305600,
+       "due_at": 0, "due_reason": "", "note": "", "access": [], "versions": [VERSION]}
+message("key_list answered", "reply", "key_list", 13,
+        {"keys": [dict(KEY, name="billing/cards", standing="disabled", standing_reason="migration",
+                       due_at=1795392000, due_reason="personnel", note="é",
+                       access=["uid 1001", "unit billing.service"],
+                       versions=[dict(VERSION, state=5, key_id="00" * 32), dict(VERSION, number=2)]),
+                  KEY, dict(KEY, name="old", standing="compromised", standing_reason="laptop stolen", versions=[])],
+         "more": True})
+message("key_list answered, no key", "reply", "key_list", 13, {"keys": [], "more": False})
+message("key_disable answered", "reply", "key_disable", 14, {"changed": 1, "generation": 11})
+message("key_disable answered, as it was", "reply", "key_disable", 14, {"changed": 0, "generation": 11})
+message("key_enable answered", "reply", "key_enable", 15, {"changed": 2**32 - 1, "generation": 12})
 message("encrypt answered", "reply", "encrypt", 2, {"version": 1, "envelope": SEALED})
 message("decrypt answered", "reply", "decrypt", 4,
         {"version": 1, "current": True, "plaintext": "736563726574"})
@@ -158,6 +264,9 @@ message("error", "reply", "error", 4,
         {"what": "this value does not open", "why": "it was changed", "fix": ""}, code=7)
 message("error about the connection", "reply", "error", 0,
         {"what": "the frame does not follow the protocol", "why": "", "fix": ""}, code=1)
+for number, name in [(20, "rate limited"), (21, "in maintenance"), (22, "key disabled"), (23, "key compromised"),
+                     (24, "key exists"), (119, "wrong passphrase")]:
+    message(f"error: {name}", "reply", "error", 6, {"what": name, "why": "", "fix": ""}, code=number)
 message("error of a later version", "reply", "error", 5, {"what": "?", "why": "", "fix": ""}, code=98)
 
 # --- frames that are wrong
@@ -171,7 +280,9 @@ bad("length of 4 GiB, and nothing behind it", "request", None, b"\xff\xff\xff\xf
     answer(0, "MALFORMED"))
 bad("length in the other byte order", "request", None, b"\x00\x00\x00\x08" + HELLO[4:12], "frame.too_long",
     answer(0, "MALFORMED"))
-bad("one flag", "request", None, frame(1, 2, b"", flags=1), "frame.unknown_flags", answer(0, "MALFORMED"))
+bad("an unknown flag", "request", None, frame(1, 2, b"", flags=2), "frame.unknown_flags", answer(0, "MALFORMED"))
+bad("a known flag and an unknown one", "request", None, frame(1, 2, b"", flags=3), "frame.unknown_flags",
+    answer(0, "MALFORMED"))
 bad("the highest flag", "request", None, frame(1, 1, HELLO[12:], flags=0x8000), "frame.unknown_flags",
     answer(0, "MALFORMED"))
 bad("a flag in a reply", "reply", None, frame(2, 0, b"", flags=2), "frame.unknown_flags")
@@ -180,7 +291,7 @@ bad("a header without its last byte", "request", None, frame(2, 2, b"")[:11], "f
 bad("a body without its last byte", "request", "hello", HELLO[:-1], "frame.incomplete")
 bad("a length that claims one byte more than there is", "request", "hello",
     frame(1, 1, HELLO[12:], length=9 + len(HELLO[12:])), "frame.incomplete")
-for number in (0, 8, 15, 18, 21, 0x1000, 0xFFFF):
+for number in (0, 11, 15, 18, 21, 0x1000, 0xFFFF):
     bad(f"operation {number}", "request", None, frame(3, number, b""), "operation.unknown",
         answer(3, "UNKNOWN_OPERATION"))
 
@@ -191,6 +302,7 @@ for case in list(messages):
     if (direction, of) in seen:
         continue
     seen.add((direction, of))
+    assert "on_behalf_of" not in case, "the first message of a kind has no flag"
     body, rid, code = bytes.fromhex(case["frame"])[12:], case["request_id"], case["code"]
     says = answer(rid, "MALFORMED") if direction == "request" else None
     bad(f"{direction} {of} with a trailing byte", direction, of, frame(rid, code, body + b"\0"), "body.trailing", says)
@@ -238,8 +350,68 @@ bad_body("lock with bool 255", "reply", "lock", b"\x01\xff")
 bad_body("decrypt with bool 2", "reply", "decrypt", struct.pack("<I", 1) + b"\x02" + text("secret"))
 bad_body("data_key_open with bool 3", "reply", "data_key_open", struct.pack("<I", 1) + b"\x03" + text("k" * 32))
 bad_body("unlock with a fingerprint that has a length", "reply", "unlock", b"\x01" + u64(16) + bytes(16), "body.trailing")
+bad_body("reload without a policy", "reply", "reload", u64(9))
+bad_body("reload with bool 2", "reply", "reload", u64(9) + bytes(32) + b"\x02")
+bad_body("reload with a policy that has a length", "reply", "reload", u64(9) + u64(32) + bytes(33),
+         "body.trailing")
+bad_body("maintenance with bool 2", "request", "maintenance", b"\x02" + text(""))
+bad_body("maintenance answered with bool 255", "reply", "maintenance", b"\xff")
+bad_body("maintenance without a reason's length", "request", "maintenance", b"\x01")
+bad_body("audit_query with 64 bits for max_bytes", "request", "audit_query", bytes(40), "body.trailing")
+bad_body("audit_query with lines that claim 2^64 - 1 bytes", "reply", "audit_query",
+         u64(1) + u64(2) + u64(3) + u64(2**64 - 1) + b"{}\n")
+bad_body("watch with a wait of 64 bits", "request", "watch", bytes(16), "body.trailing")
+bad_body("watch with severity 3", "reply", "watch",
+         u64(1) + b"\0" + u64(1) + u64(1) + u64(1) + text("lock") + struct.pack("<I", 3) + text("") + text(""))
+bad_body("watch with a severity of one byte", "reply", "watch",
+         u64(1) + b"\0" + u64(1) + u64(1) + u64(1) + text("lock") + b"\0" + text("") + text(""))
+bad_body("watch with a list that claims 2^64 - 1 events", "reply", "watch", u64(1) + b"\0" + u64(2**64 - 1))
+bad_body("watch with lost 2", "reply", "watch", u64(1) + b"\x02" + u64(0))
+bad_body("key_create with a class of 32 bits", "request", "key_create",
+         text("a") + struct.pack("<I", 1) + text(""), "body.trailing")
+bad_body("key_create with a note not UTF-8", "request", "key_create", text("a") + b"\x01" + u64(1) + b"\xff")
+bad_body("key_create with an id that has a length", "reply", "key_create",
+         struct.pack("<I", 1) + u64(32) + bytes(32) + u64(1), "body.trailing")
+
+
+def key_entry(standing=struct.pack("<I", 0), access=u64(0), versions=u64(0)):
+    return (u64(1) + text("a") + b"\x01" + standing + text("") + u64(0) + u64(0) + text("") + text("")
+            + access + versions + b"\0")
+
+
+bad_body("key_list with standing 3", "reply", "key_list", key_entry(standing=struct.pack("<I", 3)))
+bad_body("key_list with access that claims 2^63 names", "reply", "key_list", key_entry(access=u64(2**63)))
+bad_body("key_list with access not UTF-8", "reply", "key_list", key_entry(access=u64(1) + u64(1) + b"\xfe"))
+bad_body("key_list with versions that claim one more", "reply", "key_list", key_entry(versions=u64(1)))
+bad_body("key_list with a limit of 16 bits", "request", "key_list", text("") + b"\1\0")
+bad_body("key_disable with bool 2", "request", "key_disable", text("a") + b"\x02" + text("r"))
+bad_body("key_disable without its bool", "request", "key_disable", text("a") + text("r"))
+bad_body("key_enable with bool 3", "request", "key_enable", text("a") + b"\x03" + text("r"))
 bad_body("error with a text not UTF-8", "reply", "error", u64(1) + b"\x80" + text("") + text(""))
 bad_body("error with a surrogate", "reply", "error", u64(3) + b"\xed\xa0\x80" + text("") + text(""))
+
+
+# --- what stands before the body of a request on behalf of somebody else
+ASSERTION = encode(ON_BEHALF_OF, CALLER)
+DECRYPT = body_of("request", "decrypt", {"context": "0000", "envelope": SEALED})
+
+
+def bad_assertion(name, of, body, reason="body.malformed"):
+    bad(name, "request", of, frame(9, CODES[of], body, flags=1), reason, answer(9, "MALFORMED"))
+
+
+bad_assertion("the flag without anything behind it", "decrypt", b"")
+bad_assertion("the flag and half a caller", "decrypt", ASSERTION[:7])
+bad_assertion("the flag, a caller, and no request", "decrypt", ASSERTION)
+bad_assertion("the flag and a request without a caller", "decrypt", DECRYPT)
+bad_assertion("a caller behind the request", "decrypt", DECRYPT + ASSERTION)
+bad_assertion("a caller twice", "decrypt", ASSERTION + ASSERTION + DECRYPT)
+bad_assertion("a caller and a byte too many", "decrypt", ASSERTION + DECRYPT + b"\0", "body.trailing")
+bad_assertion("a caller and a request without its last byte", "decrypt", ASSERTION + DECRYPT[:-1])
+bad_assertion("a unit not UTF-8", "decrypt", struct.pack("<IIQ", 1, 1, 1) + b"\xff" + DECRYPT)
+bad_assertion("a unit that claims 2^64 - 1 bytes", "decrypt", struct.pack("<IIQ", 1, 1, 2**64 - 1) + DECRYPT)
+bad("a caller without the flag", "request", "decrypt", frame(9, CODES["decrypt"], ASSERTION + DECRYPT),
+    "body.malformed", answer(9, "MALFORMED"))
 
 
 # --- bodies that decode and are refused all the same
@@ -275,6 +447,24 @@ for sealed, what in [(SEALED, "message given to data_key_open"), (SEALED_DATA_KE
     refused(what, "data_key_open", {"context": "0000", "envelope": sealed}, "request.envelope", "DOES_NOT_OPEN")
 for master, what in [("11", "1 byte"), (MASTER[:-2], "31 bytes"), (MASTER + "00", "33 bytes")]:
     refused(f"master key of {what}", "unlock", {"master": master}, "request.master", "INVALID_REQUEST")
+LONG = "r" * 257
+refused("maintenance with a reason of 257 bytes", "maintenance", {"on": True, "reason": LONG}, "request.reason",
+        "INVALID_REQUEST")
+refused("maintenance with 129 letters of two bytes", "maintenance", {"on": True, "reason": "é" * 129},
+        "request.reason", "INVALID_REQUEST")
+for key in ["", "Default", "a//b", "../a", "a" * 65]:
+    refused(f"new key name {key[:12]!r}, {len(key)} characters", "key_create", {"key": key, "class": 1, "note": ""},
+            "request.key", "INVALID_REQUEST")
+for number in (0, 255):
+    refused(f"new key of class {number}", "key_create", {"key": "a", "class": number, "note": ""}, "request.class",
+            "INVALID_REQUEST")
+refused("a note of 1025 bytes", "key_create", {"key": "a", "class": 1, "note": "n" * 1025}, "request.note",
+        "INVALID_REQUEST")
+for word, flag in [("key_disable", "compromised"), ("key_enable", "lift_compromised")]:
+    refused(f"{word} with a key name '*'", word, {"key": "*", flag: False, "reason": "x"}, "request.key",
+            "INVALID_REQUEST")
+    refused(f"{word} with a reason of 257 bytes", word, {"key": "a", flag: False, "reason": LONG}, "request.reason",
+            "INVALID_REQUEST")
 
 about = ("Frames of protocol version 1, see docs/PROTOCOL.md. Byte strings and arrays are hexadecimal. "
          "`code` of a reply is 0 or a number of the error table. In `failing`, `reason` says which rule is "

@@ -2,6 +2,8 @@
 //! every failing frame is refused, and for the reason it names (docs/PROTOCOL.md, "Vectors").
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may fail")]
 
+mod shown;
+
 use std::collections::BTreeSet;
 
 use keyagent_common::{
@@ -12,18 +14,21 @@ use keyagent_common::{
     frame::{FrameError, HEADER_BYTES, Header},
     name::KeyName,
     op::{
-        Check, CheckResult, DataKey, DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest, DataKeyReply,
-        DataKeyRequest, Decrypt, DecryptReply, DecryptRequest, Empty, Encrypt, EncryptReply, EncryptRequest,
-        ErrorReply, Field, Health, HealthReply, Hello, HelloReply, HelloRequest, Limits, Lock, LockReply,
-        MAX_CLIENT_NAME_BYTES, Operation, OperationCode, PROTOCOL_VERSION, Reload, ReloadReply, Status,
-        StatusReply, Stop, Unlock, UnlockReply, UnlockRequest,
+        AuditQuery, DataKey, DataKeyOpen, DataKeyOpenRequest, DataKeyRequest, Decrypt, DecryptRequest,
+        Encrypt, EncryptRequest, ErrorReply, Health, Hello, HelloRequest, KeyCreate, KeyCreateRequest,
+        KeyDisable, KeyDisableRequest, KeyEnable, KeyEnableRequest, KeyList, Lock, MAX_CLIENT_NAME_BYTES,
+        MAX_REASON_BYTES, Maintenance, MaintenanceRequest, OnBehalfOf, Operation, OperationCode,
+        PROTOCOL_VERSION, Reload, Status, Stop, Unlock, UnlockRequest, Watch,
     },
 };
 use serde_json::{Value, json};
+use shown::Shown;
 
 /// Vectors that were published stay; these numbers only grow.
-const MESSAGES: usize = 37;
-const FAILING: usize = 136;
+const MESSAGES: usize = 80;
+const FAILING: usize = 228;
+/// Longest note of a key.
+const MAX_NOTE_BYTES: usize = 1024;
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../vectors/messages.json")).unwrap()
@@ -37,88 +42,25 @@ fn frame(case: &Value) -> Vec<u8> {
     hex::decode(case["frame"].as_str().unwrap()).unwrap()
 }
 
-/// A decoded value as the vectors write it.
-trait Shown {
-    fn shown(&self) -> Value;
-}
-
-macro_rules! shown_as_they_are {
-    ($($type:ty),*) => {$(impl Shown for $type { fn shown(&self) -> Value { json!(self) } })*};
-}
-shown_as_they_are!(u8, u16, u32, u64, bool, &str);
-
-impl Shown for &[u8] {
-    fn shown(&self) -> Value {
-        hex::encode(self).into()
-    }
-}
-
-impl Shown for [u8; 16] {
-    fn shown(&self) -> Value {
-        hex::encode(self).into()
-    }
-}
-
-impl<T: Shown> Shown for Vec<T> {
-    fn shown(&self) -> Value {
-        self.iter().map(Shown::shown).collect()
-    }
-}
-
-impl Shown for CheckResult {
-    fn shown(&self) -> Value {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-        }
-        .into()
-    }
-}
-
-/// Every field by name; the pattern without `..` makes the compiler ask for new ones.
-macro_rules! shown_by_field {
-    ($($type:ident { $($field:ident),* })*) => {$(
-        impl Shown for shown_by_field!(@type $type) {
-            fn shown(&self) -> Value {
-                let $type { $($field),* } = self;
-                json!({ $(stringify!($field): $field.shown()),* })
-            }
-        }
-    )*};
-    (@type Limits) => { Limits };
-    (@type LockReply) => { LockReply };
-    (@type UnlockReply) => { UnlockReply };
-    (@type ReloadReply) => { ReloadReply };
-    (@type Empty) => { Empty };
-    (@type $type:ident) => { $type<'_> };
-}
-shown_by_field! {
-    Empty {}
-    HelloRequest { protocol_min, protocol_max, client }
-    HelloReply { protocol, protocol_min, protocol_max, server, instance, features, limits }
-    Limits { frame_length, message, context, in_flight }
-    StatusReply { fields }
-    Field { name, value }
-    HealthReply { status, error, checks }
-    Check { name, result, message }
-    LockReply { changed, unlockable_here }
-    UnlockRequest { master }
-    UnlockReply { changed, fingerprint }
-    ReloadReply { generation, policy, policy_changed }
-    EncryptRequest { key, context, plaintext }
-    EncryptReply { version, envelope }
-    DecryptRequest { context, envelope }
-    DecryptReply { version, current, plaintext }
-    DataKeyRequest { key, context, kind }
-    DataKeyReply { version, plain, envelope }
-    DataKeyOpenRequest { context, envelope }
-    DataKeyOpenReply { version, current, plain }
-    ErrorReply { what, why, fix }
-}
-
 /// The fields of a body, and the frame that encoding them again gives.
 type Read = (Value, Vec<u8>);
+
+/// What a flag puts in front of a request, its fields and its bytes; then the rest.
+fn split_on_behalf_of(header: Header, body: &[u8]) -> Result<(Option<Value>, &[u8], &[u8]), CodecError> {
+    if !header.on_behalf_of {
+        return Ok((None, &[], body));
+    }
+    // uid, gid, and the length of the unit's name.
+    let length = body.get(8..16).ok_or(CodecError::Malformed)?;
+    let length = usize::try_from(u64::from_le_bytes(length.try_into().unwrap())).unwrap();
+    let end = length.checked_add(16).ok_or(CodecError::Malformed)?;
+    let (caller, rest) = body.split_at_checked(end).ok_or(CodecError::Malformed)?;
+    let decoded: OnBehalfOf<'_> = codec::decode(caller)?;
+    let mut again = [0; 256];
+    let used = codec::encode(&decoded, &mut again)?;
+    assert_eq!(again[..used], *caller);
+    Ok((Some(decoded.shown()), caller, rest))
+}
 
 fn read_as<'a, T: BorrowDecode<'a, ()> + Encode + Shown>(
     header: Header,
@@ -154,6 +96,17 @@ fn operation(name: &str) -> OperationCode {
 
 /// A new operation stops the compiler here until it has vectors.
 fn read(message: &str, direction: &str, header: Header, body: &[u8]) -> Result<Read, CodecError> {
+    let (_, caller, body) = split_on_behalf_of(header, body)?;
+    let (fields, mut again) = read_body(message, direction, header, body)?;
+    let body_bytes = again.len() - HEADER_BYTES + caller.len();
+    again.splice(
+        ..HEADER_BYTES,
+        Header { body_bytes, ..header }.encode().unwrap().iter().chain(caller).copied(),
+    );
+    Ok((fields, again))
+}
+
+fn read_body(message: &str, direction: &str, header: Header, body: &[u8]) -> Result<Read, CodecError> {
     if message == "error" {
         return read_as::<ErrorReply<'_>>(header, body);
     }
@@ -169,6 +122,13 @@ fn read(message: &str, direction: &str, header: Header, body: &[u8]) -> Result<R
         OperationCode::Decrypt => read_operation::<Decrypt>(direction, header, body),
         OperationCode::DataKey => read_operation::<DataKey>(direction, header, body),
         OperationCode::DataKeyOpen => read_operation::<DataKeyOpen>(direction, header, body),
+        OperationCode::Maintenance => read_operation::<Maintenance>(direction, header, body),
+        OperationCode::AuditQuery => read_operation::<AuditQuery>(direction, header, body),
+        OperationCode::Watch => read_operation::<Watch>(direction, header, body),
+        OperationCode::KeyCreate => read_operation::<KeyCreate>(direction, header, body),
+        OperationCode::KeyList => read_operation::<KeyList>(direction, header, body),
+        OperationCode::KeyDisable => read_operation::<KeyDisable>(direction, header, body),
+        OperationCode::KeyEnable => read_operation::<KeyEnable>(direction, header, body),
     }
 }
 
@@ -186,6 +146,8 @@ fn every_message_decodes_to_its_fields_and_encodes_to_its_bytes() {
         } else {
             assert_eq!(header.code == 0, message != "error", "{name}");
         }
+        let (caller, ..) = split_on_behalf_of(header, &bytes[HEADER_BYTES..]).unwrap();
+        assert_eq!(caller.unwrap_or_default(), case["on_behalf_of"], "{name}");
         let (fields, again) = read(message, direction, header, &bytes[HEADER_BYTES..]).unwrap();
         assert_eq!(fields, case["fields"], "{name}");
         assert_eq!(hex::encode(again), case["frame"], "{name}");
@@ -213,15 +175,52 @@ fn reason(case: &Value) -> Option<&'static str> {
         Err(CodecError::Trailing) => Some("body.trailing"),
         Err(CodecError::NoRoom) => panic!("decoding needs no room"),
         Ok(_) if direction == "request" => {
-            content(operation(case["message"].as_str().unwrap()), &bytes[HEADER_BYTES..])
+            let (_, _, body) = split_on_behalf_of(header, &bytes[HEADER_BYTES..]).unwrap();
+            content(operation(case["message"].as_str().unwrap()), body)
         }
         Ok(_) => None,
     }
 }
 
+fn bad_key(key: &str) -> Option<&'static str> {
+    KeyName::parse(key).is_err().then_some("request.key")
+}
+
+/// Names no key, or every key by the empty name.
+fn bad_key_or_all(key: &str) -> Option<&'static str> {
+    if key.is_empty() { None } else { bad_key(key) }
+}
+
+fn bad_reason(reason: &str) -> Option<&'static str> {
+    (reason.len() > MAX_REASON_BYTES).then_some("request.reason")
+}
+
+/// The same for what an overseer sends.
+fn overseer_content(operation: OperationCode, body: &[u8]) -> Option<&'static str> {
+    match operation {
+        OperationCode::Maintenance => {
+            bad_reason(codec::decode::<MaintenanceRequest<'_>>(body).unwrap().reason)
+        }
+        OperationCode::KeyCreate => {
+            let request: KeyCreateRequest<'_> = codec::decode(body).unwrap();
+            let class = (request.class != Kind::Message as u8).then_some("request.class");
+            let note = (request.note.len() > MAX_NOTE_BYTES).then_some("request.note");
+            bad_key(request.key).or(class).or(note)
+        }
+        OperationCode::KeyDisable => {
+            let request: KeyDisableRequest<'_> = codec::decode(body).unwrap();
+            bad_key_or_all(request.key).or_else(|| bad_reason(request.reason))
+        }
+        OperationCode::KeyEnable => {
+            let request: KeyEnableRequest<'_> = codec::decode(body).unwrap();
+            bad_key_or_all(request.key).or_else(|| bad_reason(request.reason))
+        }
+        _ => None,
+    }
+}
+
 /// What the daemon refuses in a request that decodes.
 fn content(operation: OperationCode, body: &[u8]) -> Option<&'static str> {
-    let bad_key = |key: &str| KeyName::parse(key).is_err().then_some("request.key");
     let bad_context = |context: &[u8]| Context::parse(context).is_err().then_some("request.context");
     let bad_kind = |kind, good: &[Kind]| !Kind::from_byte(kind).is_some_and(|kind| good.contains(&kind));
     let bad_envelope = |envelope: &[u8], good: &[Kind]| {
@@ -262,11 +261,18 @@ fn content(operation: OperationCode, body: &[u8]) -> Option<&'static str> {
             let kinds = [Kind::StreamKey, Kind::DataKey];
             bad_envelope(request.envelope, &kinds).or(length).or_else(|| bad_context(request.context))
         }
+        OperationCode::Maintenance
+        | OperationCode::KeyCreate
+        | OperationCode::KeyDisable
+        | OperationCode::KeyEnable => overseer_content(operation, body),
         OperationCode::Status
         | OperationCode::Health
         | OperationCode::Stop
         | OperationCode::Lock
-        | OperationCode::Reload => None,
+        | OperationCode::Reload
+        | OperationCode::AuditQuery
+        | OperationCode::Watch
+        | OperationCode::KeyList => None,
     }
 }
 
@@ -300,7 +306,8 @@ fn every_cut_of_every_body_is_refused() {
     for case in cases("messages") {
         let bytes = frame(&case);
         for cut in 0..bytes.len() - HEADER_BYTES {
-            let header = Header { body_bytes: cut, request_id: 1, code: 0, on_behalf_of: false };
+            let on_behalf_of = !case["on_behalf_of"].is_null();
+            let header = Header { body_bytes: cut, request_id: 1, code: 0, on_behalf_of };
             let (message, direction) =
                 (case["message"].as_str().unwrap(), case["direction"].as_str().unwrap());
             let result = read(message, direction, header, &bytes[HEADER_BYTES..HEADER_BYTES + cut]);
