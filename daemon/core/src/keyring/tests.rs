@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::{key::Stored, *};
 use crate::{arena::HeapArena, layout::Reader, test_vectors};
 
+mod round_trip;
+mod scale;
+
 const MASTER: [u8; 32] = [0x11; 32];
 const NOW: u64 = 1_795_302_600;
 

@@ -2,7 +2,7 @@ use alloc::{borrow::ToOwned, vec};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{attribute::Brake, *};
 
 fn version(number: u32, state: State) -> Version {
     let digest = if state == State::Destroyed { [0; 32] } else { [0xd0; 32] };
@@ -68,7 +68,7 @@ fn lays_a_small_head_out_as_documented() {
 #[test]
 fn refuses_what_breaks_a_rule() {
     type Change = fn(&mut Head);
-    let changes: [(&str, Change); 14] = [
+    let changes: [(&str, Change); 15] = [
         ("order", |head| head.keys.swap(0, 1)),
         ("same name", |head| head.keys[0].name = "default".to_owned()),
         ("bad name", |head| head.keys[0].name = "../x".to_owned()),
@@ -82,6 +82,7 @@ fn refuses_what_breaks_a_rule() {
         ("version 0", |head| head.keys[0].versions[0].number = 0),
         ("same attribute", |head| head.keys[0].attributes[0].0 = "b".to_owned()),
         ("attribute name", |head| head.keys[0].attributes[0].0 = "A".to_owned()),
+        ("unknown brake", |head| head.keys[1].attributes.push(("brake".to_owned(), b"on".to_vec()))),
         ("destroyed with a digest", |head| head.keys[0].versions[0].digest = [1; 32]),
     ];
     for (what, change) in changes {
@@ -92,6 +93,20 @@ fn refuses_what_breaks_a_rule() {
     let mut long = head();
     long.keys[0].note = "x".repeat(65_536);
     assert!(long.encode().is_err());
+}
+
+#[test]
+fn a_known_attribute_with_another_value_is_damage() {
+    let mut braked = head();
+    braked.keys[0].set_brake(Brake::Disabled, "why", 7);
+    let good = braked.encode().unwrap();
+    assert_eq!(Head::decode(&good).unwrap(), braked);
+    let word = good.windows(8).position(|bytes| bytes == b"disabled").unwrap();
+    for place in word..word + 8 {
+        let mut bad = good.clone();
+        bad[place] ^= 1;
+        assert_eq!(Head::decode(&bad), Err(BadHead("an unknown brake")));
+    }
 }
 
 #[test]

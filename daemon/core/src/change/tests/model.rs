@@ -1,0 +1,229 @@
+//! Random sequences of changes against a model that knows no attribute; each is stored and opened again.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NAMES: [&str; 5] = ["default", "a", "a/b", "billing/cards", "z"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Create(usize, String),
+    Disable(Option<usize>, bool, String),
+    Enable(Option<usize>, bool),
+    Access(u8, u64),
+    Rotate(usize),
+    Destroy(usize),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Modelled {
+    note: String,
+    brake: Option<(Brake, String, u64)>,
+    access: Option<BTreeSet<String>>,
+    due: Option<u64>,
+    states: Vec<State>,
+}
+
+type Model = BTreeMap<String, Modelled>;
+
+fn steps() -> impl Strategy<Value = Vec<(Step, u64)>> {
+    let name = || 0..NAMES.len();
+    let selection = || prop::option::weighted(0.7, name());
+    let step = prop_oneof![
+        3 => (name(), ".{0,8}").prop_map(|(name, note)| Step::Create(name, note)),
+        3 => (selection(), any::<bool>(), "[a-z ü]{0,6}").prop_map(|(s, c, why)| Step::Disable(s, c, why)),
+        2 => (selection(), any::<bool>()).prop_map(|(s, lift)| Step::Enable(s, lift)),
+        4 => (any::<u8>(), 0..3 * DAY).prop_map(|(mask, due)| Step::Access(mask, due)),
+        1 => name().prop_map(Step::Rotate),
+        1 => name().prop_map(Step::Destroy),
+    ];
+    prop::collection::vec((step, 0..2 * DAY), 1..16)
+}
+
+fn selected(selection: Option<usize>) -> Selection<'static> {
+    selection.map_or(Selection::All, |place| one(NAMES[place]))
+}
+
+/// Whom a policy of 8 bits gives a right on a key.
+fn subjects(mask: u8, key: &str) -> BTreeSet<String> {
+    let mask = mask.rotate_left(u32::try_from(key.len()).unwrap());
+    (0..4).filter(|bit| mask & (1 << bit) != 0).map(|bit| format!("uid:{bit}")).collect()
+}
+
+fn seen(keyring: &Keyring<HeapArena>) -> Model {
+    let one = |key: &Key| Modelled {
+        note: key.note.clone(),
+        brake: key.brake().map(|brake| (brake, key.brake_reason().to_owned(), key.brake_at().unwrap())),
+        access: key.access_is_recorded().then(|| key.access().map(String::from).collect()),
+        due: key.due().map(|due| (assert_eq!(due.reason, PERSONNEL), due.at_unix).1),
+        states: key.versions.iter().map(|version| version.state).collect(),
+    };
+    keyring.keys().iter().map(|key| (key.name.clone(), one(key))).collect()
+}
+
+fn apply(keyring: &mut Keyring<HeapArena>, model: &mut Model, step: Step, now: u64) {
+    match step {
+        Step::Create(place, note) => create(keyring, model, NAMES[place], note, now),
+        Step::Disable(selection, compromised, why) => {
+            let brake = if compromised { Brake::Compromised } else { Brake::Disabled };
+            brake_all(keyring, model, selection, brake, &why, now);
+        }
+        Step::Enable(selection, lift) => release_all(keyring, model, selection, lift),
+        Step::Access(mask, due) => record(keyring, model, mask, now, due),
+        Step::Rotate(place) => rotate(keyring, model, NAMES[place], now),
+        Step::Destroy(place) => destroy(keyring, model, NAMES[place]),
+    }
+}
+
+fn create(keyring: &mut Keyring<HeapArena>, model: &mut Model, text: &str, note: String, now: u64) {
+    let mut entropy = Counting(keyring.generation() + 99);
+    let made = create_key(keyring, name(text), Class::Message, &note, now, &mut entropy);
+    if model.contains_key(text) {
+        assert_eq!(made.err(), Some(ChangeError::Exists));
+        return;
+    }
+    commit(keyring, made.unwrap().0);
+    model.insert(text.to_owned(), Modelled { note, states: vec![State::Primary], ..Modelled::default() });
+}
+
+fn brake_all(
+    keyring: &mut Keyring<HeapArena>,
+    model: &mut Model,
+    selection: Option<usize>,
+    brake: Brake,
+    why: &str,
+    now: u64,
+) {
+    let result = disable(keyring, selected(selection), brake, why, now);
+    if selection.is_some_and(|place| !model.contains_key(NAMES[place])) {
+        assert_eq!(result.err(), Some(ChangeError::NoSuchKey));
+        return;
+    }
+    let (draft, changed) = result.unwrap();
+    let mut expected = Vec::new();
+    for (name, key) in model.iter_mut().filter(|(name, _)| selection.is_none_or(|p| NAMES[p] == **name)) {
+        let weaker = match &key.brake {
+            None => true,
+            Some((Brake::Disabled, ..)) => brake == Brake::Compromised,
+            Some((Brake::Compromised, ..)) => false,
+        };
+        if weaker {
+            key.brake = Some((brake, why.to_owned(), now));
+            expected.push(name.clone());
+        }
+    }
+    assert_eq!(changed, expected);
+    commit(keyring, draft);
+}
+
+fn release_all(keyring: &mut Keyring<HeapArena>, model: &mut Model, selection: Option<usize>, lift: bool) {
+    let result = enable(keyring, selected(selection), lift, "why");
+    let compromised = |key: &Modelled| matches!(key.brake, Some((Brake::Compromised, ..)));
+    if let Some(place) = selection {
+        let refused = match model.get(NAMES[place]) {
+            None => Some(ChangeError::NoSuchKey),
+            Some(key) if compromised(key) && !lift => Some(ChangeError::IsCompromised),
+            Some(_) => None,
+        };
+        if refused.is_some() {
+            assert_eq!(result.err(), refused);
+            return;
+        }
+    }
+    let (draft, enabled) = result.unwrap();
+    let mut expected = Enabled::default();
+    for (name, key) in model.iter_mut().filter(|(name, _)| selection.is_none_or(|p| NAMES[p] == **name)) {
+        if compromised(key) && !lift {
+            expected.left_compromised.push(name.clone());
+        } else if key.brake.take().is_some() {
+            expected.changed.push(name.clone());
+        }
+    }
+    assert_eq!(enabled, expected);
+    commit(keyring, draft);
+}
+
+fn record(keyring: &mut Keyring<HeapArena>, model: &mut Model, mask: u8, now: u64, due_seconds: u64) {
+    let unordered = |key: &str| subjects(mask, key).into_iter().rev().collect();
+    let result = record_access(keyring, unordered, now, due_seconds).unwrap();
+    let mut expected = Vec::new();
+    for (name, key) in model.iter_mut() {
+        let current = subjects(mask, name);
+        if key.access.as_ref() == Some(&current) {
+            continue;
+        }
+        let before = key.access.replace(current.clone());
+        let first = before.is_none();
+        let before = before.unwrap_or_default();
+        let lost: Vec<String> = before.difference(&current).cloned().collect();
+        let gained = current.difference(&before).cloned().collect();
+        let mut due_at = None;
+        if !lost.is_empty() {
+            key.due = Some(key.due.unwrap_or(u64::MAX).min(now + due_seconds));
+            due_at = key.due;
+        }
+        expected.push(AccessChange { key: name.clone(), first, gained, lost, due_at });
+    }
+    match result {
+        None => assert_eq!(expected, []),
+        Some((draft, changes)) => {
+            assert!(!changes.is_empty());
+            assert_eq!(changes, expected);
+            commit(keyring, draft);
+        }
+    }
+}
+
+fn rotate(keyring: &mut Keyring<HeapArena>, model: &mut Model, text: &str, now: u64) {
+    let mut draft = keyring.draft();
+    let mut entropy = Counting(keyring.generation() + 7777);
+    let added = draft.add_version(text, Reason::Personnel, &mut entropy, now);
+    let Some(key) = model.get_mut(text) else {
+        assert_eq!(added, Err(KeyringError::NoSuchKey));
+        return;
+    };
+    assert_eq!(added.map(|number| number as usize), Ok(key.states.len() + 1));
+    for version in &mut draft.key_mut(text).unwrap().versions {
+        version.state = match version.state {
+            State::Primary => State::Grace,
+            State::Staged => State::Primary,
+            other => other,
+        };
+    }
+    for state in &mut key.states {
+        *state = if *state == State::Primary { State::Grace } else { *state };
+    }
+    key.states.push(State::Primary);
+    commit(keyring, draft);
+}
+
+fn destroy(keyring: &mut Keyring<HeapArena>, model: &mut Model, text: &str) {
+    let mut draft = keyring.draft();
+    let Some(key) = draft.key_mut(text) else { return };
+    for version in key.versions.iter_mut().filter(|version| version.state == State::Grace) {
+        version.state = State::Destroyed;
+    }
+    for state in &mut model.get_mut(text).unwrap().states {
+        *state = if *state == State::Grace { State::Destroyed } else { *state };
+    }
+    commit(keyring, draft);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn keyring_and_model_agree_after_every_change(steps in steps()) {
+        let mut keyring = Keyring::create(&HeapArena, &MASTER, &mut Counting(1), NOW).unwrap().0;
+        let mut model = seen(&keyring);
+        let mut now = NOW;
+        for (step, later) in steps {
+            now += later;
+            apply(&mut keyring, &mut model, step, now);
+            prop_assert_eq!(seen(&keyring), model.clone());
+        }
+    }
+}
