@@ -5,7 +5,11 @@
 
 use keyagent_common::kdf;
 
-use crate::arena::{Arena, ArenaFull};
+use crate::{
+    arena::{Arena, ArenaFull},
+    layout::join,
+};
+use bridge::Place;
 
 pub mod bridge;
 pub mod chain;
@@ -15,26 +19,28 @@ mod scan;
 pub mod timestamp;
 pub mod verify;
 
-/// `KDF(R, "audit", 32)` in a slot: begins segments of the chain, and must be dropped right after,
-/// or whoever reads live memory can forge the past.
-pub struct AuditRoot<A: Arena>(A::Slot<[u8; 32]>);
+/// `KDF(R, "audit", 32)` and `KDF(R, "audit bridge", 32)` in slots: begin segments of the chain, and must be
+/// dropped right after, or whoever reads live memory can forge the past.
+pub struct AuditRoot<A: Arena> {
+    root: A::Slot<[u8; 32]>,
+    bridge: A::Slot<[u8; 32]>,
+}
 
 impl<A: Arena> AuditRoot<A> {
-    /// Derives the audit root of a keyring's random root R (32 bytes) straight into a slot.
+    /// Derives both from a keyring's random root R (32 bytes), straight into slots.
     pub fn derive(arena: &A, root: &[u8; 32]) -> Result<Self, ArenaFull> {
-        let mut slot = arena.place(|| [0; 32])?;
-        kdf::derive(root, "audit", &[], &mut *slot);
-        Ok(Self(slot))
+        let slot = |label| {
+            let mut slot = arena.place(|| [0; 32])?;
+            kdf::derive(root, label, &[], &mut *slot);
+            Ok(slot)
+        };
+        Ok(Self { root: slot("audit")?, bridge: slot("audit bridge")? })
     }
 
     /// `KDF(audit root, "audit segment", 32, keyring id || segment u64 || salt 16)`, written to `out`.
-    fn segment_key(&self, keyring_id: &[u8; 16], segment: u64, salt: &[u8; 16], out: &mut [u8; 32]) {
-        let mut extra = [0; 40];
-        let (id, rest) = extra.split_at_mut(16);
-        let (number, rest) = rest.split_at_mut(8);
-        id.copy_from_slice(keyring_id);
-        number.copy_from_slice(&segment.to_le_bytes());
-        rest.copy_from_slice(salt);
-        kdf::derive(&self.0, "audit segment", &extra, out);
+    fn segment_key(&self, place: &Place, out: &mut [u8; 32]) {
+        let Place { keyring_id, segment, salt } = place;
+        let extra: [u8; 40] = join(&[keyring_id, &segment.to_le_bytes(), salt]);
+        kdf::derive(&self.root, "audit segment", &extra, out);
     }
 }

@@ -1,8 +1,8 @@
 //! One segment of the chain while it is written (docs/FORMATS.md, section 4 "Audit chain").
 //!
 //! `mac = HMAC-SHA-256(k_i, 01 || previous mac || B)`, then `k_{i+1} = HMAC-SHA-256(k_i, 02)` takes
-//! the place of `k_i`, as soon as the group is known to be in the log. Must never keep a key past that; if the write
-//! failed, `k_i` makes the mac of whatever is written instead.
+//! the place of `k_i`, as soon as the group is known to be in the log. Must never keep a key past that;
+//! if the write failed, `k_i` makes the mac of whatever is written instead.
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{AuditRoot, json};
+use super::{
+    AuditRoot,
+    bridge::{BridgeSecret, Place},
+    json,
+    record::Event,
+};
 use crate::arena::{Arena, ArenaFull};
 
 /// Stands between the bytes a mac covers and the mac itself.
@@ -20,10 +25,33 @@ pub(super) const MAC_END: &[u8] = b"\"}";
 /// What stands for the previous mac in the first group of a log.
 pub const NO_PREVIOUS_MAC: [u8; 32] = [0; 32];
 
-/// The chain of one segment: its current key in a slot, and the last mac.
+/// The chain of one segment: its current key in a slot, the last mac, and how far it came.
 pub struct Chain<A: Arena> {
     key: A::Slot<[u8; 32]>,
     previous_mac: [u8; 32],
+    place: Place,
+    bridge: bool,
+    group: u64,
+}
+
+/// What the first line of a file must say if the file continues a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileLine {
+    /// Number of the segment; the line's record must state the same.
+    pub segment: u64,
+    salt: [u8; 16],
+    group: u64,
+    previous_mac: [u8; 32],
+    keyring_id: [u8; 16],
+    bridge: bool,
+}
+
+impl FileLine {
+    /// The line's event, `audit.file`.
+    pub fn event(&self) -> Event<'_> {
+        let Self { segment: _, salt, group, previous_mac, keyring_id, bridge } = self;
+        Event::File { salt, group: *group, previous_mac, keyring_id, bridge: *bridge }
+    }
 }
 
 impl<A: Arena> Chain<A> {
@@ -39,9 +67,34 @@ impl<A: Arena> Chain<A> {
         salt: &[u8; 16],
         previous_mac: [u8; 32],
     ) -> Result<Self, ArenaFull> {
+        let place = Place { keyring_id: *keyring_id, segment, salt: *salt };
         let mut key = arena.place(|| [0; 32])?;
-        root.segment_key(keyring_id, segment, salt, &mut key);
-        Ok(Self { key, previous_mac })
+        root.segment_key(&place, &mut key);
+        Ok(Self { key, previous_mac, place, bridge: false, group: 0 })
+    }
+
+    /// Begins a segment while locked, with the random `k_0` of `secret`, which the caller keeps until it is
+    /// sealed into the next segment. The first line must state the secret's salt and that it is a bridge.
+    pub fn begin_bridge(
+        arena: &A,
+        secret: &BridgeSecret<A>,
+        previous_mac: [u8; 32],
+    ) -> Result<Self, ArenaFull> {
+        let mut key = arena.place(|| [0; 32])?;
+        key.copy_from_slice(secret.key());
+        Ok(Self { key, previous_mac, place: secret.place(), bridge: true, group: 0 })
+    }
+
+    /// What the next line must be if it is the first of another file.
+    pub fn file_line(&self) -> FileLine {
+        let Place { keyring_id, segment, salt } = self.place;
+        let (group, previous_mac, bridge) = (self.group, self.previous_mac, self.bridge);
+        FileLine { segment, salt, group, previous_mac, keyring_id, bridge }
+    }
+
+    /// Number of the segment.
+    pub fn segment(&self) -> u64 {
+        self.place.segment
     }
 
     /// Completes a group: `lines` are its lines, the last one still without its closing `}`.
@@ -63,6 +116,7 @@ impl<A: Arena> Chain<A> {
         let SealedGroup { mac, next } = written;
         self.key.copy_from_slice(&*next);
         self.previous_mac = mac;
+        self.group += 1;
     }
 
     /// Mac of the last group: what a pin states.
@@ -104,7 +158,7 @@ mod tests {
         let vectors = &test_vectors::formats()["audit"];
         let r = test_vectors::array(&test_vectors::formats()["root"]["root"]);
         let root = AuditRoot::derive(&HeapArena, &r).unwrap();
-        assert_eq!(hex::encode(*root.0), vectors["root"]);
+        assert_eq!(hex::encode(*root.root), vectors["root"]);
         let segment = vectors["segment"].as_u64().unwrap();
         let id = test_vectors::array(&vectors["keyring_id"]);
         let salt = test_vectors::array(&vectors["salt"]);
@@ -120,6 +174,16 @@ mod tests {
             assert_eq!(lines, alloc::format!("{bytes},\"mac\":\"{mac}\"}}\n").as_bytes());
             assert_eq!(hex::encode(chain.last_mac()), mac);
         }
+        let groups = vectors["groups"].as_array().unwrap().len() as u64;
+        let expected = FileLine {
+            segment,
+            salt,
+            group: groups,
+            previous_mac: chain.last_mac(),
+            keyring_id: id,
+            bridge: false,
+        };
+        assert_eq!((chain.file_line(), chain.segment()), (expected, segment));
         assert_eq!(hex::encode(*chain.key), vectors["next_key"]);
     }
 }

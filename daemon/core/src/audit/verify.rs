@@ -244,7 +244,8 @@ impl<A: Arena> Walk<'_, A> {
                 return Err(Why::SegmentInsideGroup);
             }
             self.segment(segment, previous_mac, facts.seq)?;
-            self.root.segment_key(self.keyring_id, segment, &salt, &mut self.key);
+            let place = super::bridge::Place { keyring_id: *self.keyring_id, segment, salt };
+            self.root.segment_key(&place, &mut self.key);
         }
         let tail = self.tail.as_mut().ok_or(Why::NoSegment)?;
         let expected = tail.seq.checked_add(1).ok_or(Why::Malformed)?;

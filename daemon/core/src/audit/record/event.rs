@@ -1,14 +1,9 @@
 //! What can happen, and what each event puts into a line's `metadata`.
 
-use alloc::vec::Vec;
-
 use base64ct::{Base64UrlUnpadded, Encoding};
 
-use super::{LIST_CAP, Members, TEXT_CAP};
-use crate::audit::{
-    bridge::SealedBridge,
-    json::{push_hex, push_text},
-};
+use super::{Members, TEXT_CAP};
+use crate::audit::{bridge::SealedBridge, json::push_text};
 
 /// What an operation touched; absent members are left out of the line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -106,7 +101,7 @@ pub enum Event<'a> {
     },
     /// Subjects gained or lost rights on a key, which is the line's provider.
     AccessChange {
-        /// Who gained, separated by blanks; at most [`LIST_CAP`] bytes are written.
+        /// Who gained, separated by blanks; at most [`super::LIST_CAP`] bytes are written.
         gained: &'a str,
         /// Who lost, likewise.
         lost: &'a str,
