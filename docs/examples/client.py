@@ -3,6 +3,7 @@
 
     client.py encrypt [NAME=VALUE ...] < plaintext > ka1-text
     client.py decrypt [NAME=VALUE ...] < ka1-text > plaintext
+    client.py reload
 """
 import base64, os, pwd, socket, struct, sys
 
@@ -55,7 +56,13 @@ class Agent:
     def decrypt(self, envelope, pairs):
         return take(self.call(17, text(context(pairs)) + text(envelope)), 5)[0]
 
+    def reload(self):
+        generation, policy, changed = struct.unpack("<Q32s?", self.call(7, b""))
+        return generation, policy.hex(), changed
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["reload"]:
+        sys.exit(print("generation %d, policy %s, changed %s" % Agent().reload()))
     if sys.argv[1:2] not in (["encrypt"], ["decrypt"]): sys.exit(__doc__)
     pairs = dict(argument.encode().split(b"=", 1) for argument in sys.argv[2:])
     data, agent = sys.stdin.buffer.read(), Agent()
