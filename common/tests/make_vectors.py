@@ -452,6 +452,8 @@ refused("maintenance with a reason of 257 bytes", "maintenance", {"on": True, "r
         "INVALID_REQUEST")
 refused("maintenance with 129 letters of two bytes", "maintenance", {"on": True, "reason": "é" * 129},
         "request.reason", "INVALID_REQUEST")
+refused("maintenance with a reason of two lines", "maintenance", {"on": True, "reason": "a\nb"}, "request.reason",
+        "INVALID_REQUEST")
 for key in ["", "Default", "a//b", "../a", "a" * 65]:
     refused(f"new key name {key[:12]!r}, {len(key)} characters", "key_create", {"key": key, "class": 1, "note": ""},
             "request.key", "INVALID_REQUEST")
