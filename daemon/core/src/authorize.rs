@@ -1,49 +1,127 @@
 //! Permission as a type: an operation runs only with an [`Authorized`] of its own kind, and only
-//! [`Policy::authorize`] makes one. Default deny.
+//! [`Permission::authorize`] makes one, from the [`Rights`](crate::policy::Rights) of a caller. Default deny.
+//!
+//! Who asks on behalf of another needs two rights at once: its own, by a rule with `delegate` that covers
+//! caller, key and operation (or because it may do everything), and a rule of the caller it names. A role is
+//! never lent: naming an admin gives nothing that a rule does not.
 
+use alloc::sync::Arc;
 use core::marker::PhantomData;
 
-use keyagent_common::op::Operation;
+use keyagent_common::{
+    context::Context,
+    op::{Operation, OperationCode},
+};
 
 use crate::{
     arena::Arena,
-    caller::Caller,
+    caller::{Asserted, Caller},
     cipher::MessageCipher,
     keyring::{Key, State, Version},
-    ops::OperationError,
+    policy::{Candidate, Meter, Refusal, Rights, Subject},
 };
 
-/// Who may do what. Until rules exist, the one rule is: the daemon's own user may do everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    owner: u32,
+/// What allows an operation on one key's name, before its obligations are met.
+#[must_use]
+pub(crate) struct Permission<'c, O: ?Sized> {
+    caller: &'c Caller<'c>,
+    own: Candidate,
+    /// Rights of the caller that was named, and what of them allows it.
+    lent: Option<(&'c Rights, Candidate)>,
+    operation: PhantomData<fn() -> O>,
 }
 
-impl Policy {
-    /// Only this user.
-    pub const fn owner_only(uid: u32) -> Self {
-        Self { owner: uid }
+/// A permission whose obligations are met.
+#[must_use]
+pub(crate) struct Grant<O: ?Sized> {
+    /// Name of the rule that allows it, of the named caller's where there is one; `None` for a role.
+    pub(crate) rule: Option<Arc<str>>,
+    reveal: bool,
+    operation: PhantomData<fn() -> O>,
+}
+
+impl Caller<'_> {
+    /// What allows `O` on a key of this name, whether there is one or not.
+    pub(crate) fn permission<O: Operation + ?Sized>(&self, key: &str) -> Option<Permission<'_, O>> {
+        let subject = self.asked_for();
+        let own = self.rights.find(O::CODE, key, subject.as_ref())?;
+        let lent = match &self.on_behalf_of {
+            None => None,
+            Some(asserted) => {
+                let rights = asserted.lent()?;
+                Some((rights, rights.find(O::CODE, key, None)?))
+            }
+        };
+        Some(Permission { caller: self, own, lent, operation: PhantomData })
     }
 
-    /// Whether a peer may talk to the daemon at all; asked at accept, before a byte is read.
-    pub const fn admits(self, uid: u32) -> bool {
-        uid == self.owner
+    /// Whether it may learn that there is no key of this name.
+    pub(crate) fn knows(&self, key: &str) -> bool {
+        let subject = self.asked_for();
+        match &self.on_behalf_of {
+            None => self.rights.any_on(key),
+            Some(asserted) => {
+                (self.rights.sees_everything() || self.rights.knows(key, subject.as_ref()))
+                    && asserted.lent().is_some_and(|rights| rights.knows(key, None))
+            }
+        }
     }
 
-    /// Permission for operation `O` on one version of a key.
-    pub(crate) fn authorize<'k, A: Arena, O: Operation>(
+    /// Whether it may learn that an id belongs to no key.
+    pub(crate) fn knows_every_key(&self) -> bool {
+        let subject = self.asked_for();
+        match &self.on_behalf_of {
+            None => self.rights.covers_every_key(),
+            Some(asserted) => {
+                (self.rights.sees_everything() || self.rights.knows_every_key(subject.as_ref()))
+                    && asserted.lent().is_some_and(|rights| rights.knows_every_key(None))
+            }
+        }
+    }
+
+    fn asked_for(&self) -> Option<Subject<'_>> {
+        self.on_behalf_of.as_ref().map(|asserted| asserted.subject(self.socket))
+    }
+}
+
+impl<'a> Asserted<'a> {
+    /// The rules of the named caller; whoever has everything by a role lends nothing.
+    fn lent(&self) -> Option<&'a Rights> {
+        self.rights.filter(|rights| rights.uid() == self.uid && !rights.is_admin())
+    }
+}
+
+impl<O: Operation + ?Sized> Permission<'_, O> {
+    /// Meets the obligations of the rules: of the asking caller first, then of the one it asks for.
+    pub(crate) fn settle(
         self,
-        caller: &Caller<'_>,
+        key: &str,
+        context: Context<'_>,
+        meter: &mut dyn Meter,
+    ) -> Result<Grant<O>, Refusal> {
+        let (subject, code): (_, OperationCode) = (self.caller.asked_for(), O::CODE);
+        let own = self.caller.rights.settle((self.own, code, key), subject.as_ref(), context, meter)?;
+        let (rule, reveal) = match self.lent {
+            None => (own.rule, own.reveal),
+            Some((rights, candidate)) => {
+                let lent = rights.settle((candidate, code, key), None, context, meter)?;
+                (lent.rule, own.reveal && lent.reveal)
+            }
+        };
+        Ok(Grant { rule, reveal, operation: PhantomData })
+    }
+}
+
+impl<O: Operation> Grant<O> {
+    /// Permission for one version of the key; refused where a brake is on.
+    pub(crate) fn authorize<'k, A: Arena>(
+        self,
         key: &'k Key,
         version: &'k Version,
         key_id: &'k [u8; 32],
         cipher: &'k MessageCipher<A>,
-    ) -> Result<Authorized<'k, A, O>, OperationError> {
-        if self.admits(caller.uid) {
-            Ok(Authorized { key, version, key_id, cipher, operation: PhantomData })
-        } else {
-            Err(OperationError::Denied)
-        }
+    ) -> Authorized<'k, A, O> {
+        Authorized { key, version, key_id, cipher, reveal: self.reveal, operation: PhantomData }
     }
 }
 
@@ -54,6 +132,7 @@ pub struct Authorized<'k, A: Arena, O: ?Sized> {
     version: &'k Version,
     key_id: &'k [u8; 32],
     cipher: &'k MessageCipher<A>,
+    reveal: bool,
     operation: PhantomData<fn() -> O>,
 }
 
@@ -76,6 +155,11 @@ impl<'k, A: Arena, O: ?Sized> Authorized<'k, A, O> {
     /// Whether new data is sealed under this version.
     pub fn is_primary(&self) -> bool {
         self.version.state == State::Primary
+    }
+
+    /// Whether a new data key may leave in the clear.
+    pub fn may_reveal(&self) -> bool {
+        self.reveal
     }
 
     /// The expanded key.

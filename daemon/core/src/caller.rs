@@ -1,7 +1,9 @@
-//! Who asks: what the kernel said at accept, and what the client calls itself.
+//! Who asks: what the kernel said at accept, what that gives, and what the client calls itself.
 
-/// The peer of a connection. The uid is the identity; everything else is for the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use crate::policy::{Rights, Subject};
+
+/// The peer of a connection. Kernel facts and the rights they give; everything else is for the record.
+#[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
     /// User id by `SO_PEERCRED`.
     pub uid: u32,
@@ -9,6 +11,34 @@ pub struct Caller<'a> {
     pub gid: u32,
     /// Process id by `SO_PEERCRED`; advisory, since ids are used again.
     pub pid: i32,
+    /// Systemd system unit by the control group at accept.
+    pub unit: Option<&'a str>,
+    /// Name of the socket it came through.
+    pub socket: &'a str,
     /// What the client said in `hello`; a claim, never used for a decision.
     pub client: &'a str,
+    /// What the policy gives to this peer.
+    pub rights: &'a Rights,
+    /// For whom it asks this time, if its frame says so. Operations on data alone may be asked for others.
+    pub on_behalf_of: Option<Asserted<'a>>,
+}
+
+/// A caller by the word of a delegate: it can only narrow what the delegate may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Asserted<'a> {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Systemd system unit.
+    pub unit: Option<&'a str>,
+    /// What [`crate::policy::Policy::rights`] gives to [`Asserted::subject`]; `None` denies everything.
+    pub rights: Option<&'a Rights>,
+}
+
+impl<'a> Asserted<'a> {
+    /// The subject whose rights count, as it came through the delegate's own socket.
+    pub fn subject(&self, socket: &'a str) -> Subject<'a> {
+        Subject { uid: self.uid, gid: self.gid, groups: &[], unit: self.unit, socket }
+    }
 }

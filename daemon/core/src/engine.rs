@@ -3,7 +3,7 @@
 //! Decides without I/O and holds no lock. The locked engine has none of this: it is another type in
 //! the daemon, so that no `Option` of a key exists anywhere.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 
 use keyagent_common::{
     codec,
@@ -15,10 +15,10 @@ use keyagent_common::{
 
 use crate::{
     arena::Arena,
-    authorize::Policy,
+    authorize::Permission,
     caller::Caller,
     cipher::MessageCipher,
-    keyring::{Class, Key, Keyring, KeyringError, State, Version},
+    keyring::{Brake, Class, Key, Keyring, KeyringError, State, Version},
     ops::{DataOperation, OperationError, Target, Work},
     reply::ReplyBuffer,
 };
@@ -27,7 +27,6 @@ use crate::{
 pub struct Engine<A: Arena> {
     keyring: Keyring<A>,
     ciphers: BTreeMap<[u8; 32], MessageCipher<A>>,
-    policy: Policy,
 }
 
 /// A request on data, as it came out of its frame.
@@ -60,11 +59,30 @@ pub struct Facts<'r> {
     pub context: Vec<(&'r str, [u8; 16])>,
     /// Why it failed, if it did.
     pub failure: Option<OperationError>,
+    /// Name of the rule that allowed it, or whose obligation was not met; `None` for a role and for "denied".
+    pub rule: Option<Arc<str>>,
+    /// For whom it was asked, by the word of the caller.
+    pub on_behalf_of: Option<OnBehalf>,
+}
+
+/// For whom a delegate asked; its own word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnBehalf {
+    /// User id.
+    pub uid: u32,
+    /// Systemd system unit.
+    pub unit: Option<Box<str>>,
+}
+
+impl OnBehalf {
+    fn of(caller: &Caller<'_>) -> Option<Self> {
+        caller.on_behalf_of.map(|asserted| Self { uid: asserted.uid, unit: asserted.unit.map(Box::from) })
+    }
 }
 
 impl<A: Arena> Engine<A> {
     /// Expands every usable version of a keyring into the arena.
-    pub fn new(arena: &A, keyring: Keyring<A>, policy: Policy) -> Result<Self, KeyringError> {
+    pub fn new(arena: &A, keyring: Keyring<A>) -> Result<Self, KeyringError> {
         let mut ciphers = BTreeMap::new();
         for version in
             keyring.keys().iter().filter(|key| key.class == Class::Message).flat_map(|key| &key.versions)
@@ -73,7 +91,7 @@ impl<A: Arena> Engine<A> {
                 ciphers.insert(*id, keyring.load_cipher(arena, version)?);
             }
         }
-        Ok(Self { keyring, ciphers, policy })
+        Ok(Self { keyring, ciphers })
     }
 
     /// The keyring behind the engine.
@@ -130,6 +148,8 @@ impl<A: Arena> Engine<A> {
             bytes: 0,
             context: Vec::new(),
             failure: None,
+            rule: None,
+            on_behalf_of: OnBehalf::of(caller),
         };
         if let Err(failure) = self.run::<O>(caller, request, work, replies, &mut facts) {
             replies.truncate(start);
@@ -152,42 +172,78 @@ impl<A: Arena> Engine<A> {
     ) -> Result<(), OperationError> {
         let decoded: O::Request<'r> = codec::decode(request.body).map_err(|_| OperationError::Malformed)?;
         facts.bytes = O::payload_bytes(&decoded) as u64;
-        let (key, version) = self.resolve::<O>(O::target(&decoded), facts)?;
-        let key_id = version.key_id().ok_or(OperationError::UnknownKeyId)?;
-        let cipher = self.ciphers.get(key_id).ok_or(OperationError::UnknownKeyId)?;
-        let authorized = self.policy.authorize::<A, O>(caller, key, version, key_id, cipher)?;
+        let (key, version, permission) = self.resolve::<O>(caller, O::target(&decoded), facts)?;
         let context = Context::parse(O::context(&decoded)).map_err(|_| OperationError::InvalidContext)?;
         facts.context.extend(
             context
                 .pairs()
                 .map(|(name, value)| (name, self.keyring.context_value_hash(&key.uid, name, value))),
         );
+        let grant = permission.settle(&key.name, context, work.meter).map_err(|refusal| {
+            facts.rule = refusal.rule;
+            refusal.error
+        })?;
+        facts.rule.clone_from(&grant.rule);
+        check_brakes::<O>(key, work.maintenance)?;
+        let key_id = version.key_id().ok_or(OperationError::UnknownKeyId)?;
+        let cipher = self.ciphers.get(key_id).ok_or(OperationError::UnknownKeyId)?;
+        let authorized = grant.authorize(key, version, key_id, cipher);
         O::run(&authorized, &decoded, context, request.id, work, replies)
     }
 
-    fn resolve<'r, O: DataOperation>(
+    /// The key and what allows the operation on it.
+    ///
+    /// Whoever has no right on a key's name is denied before anything tells whether there is one; an id that
+    /// belongs to no key is told apart from a denied one only to those who may know of every key.
+    fn resolve<'r, 'c, O: DataOperation>(
         &'r self,
+        caller: &'c Caller<'_>,
         target: Target<'r>,
         facts: &mut Facts<'r>,
-    ) -> Result<(&'r Key, &'r Version), OperationError> {
+    ) -> Result<(&'r Key, &'r Version, Permission<'c, O>), OperationError> {
         let (key, version) = match target {
             Target::Primary(name) => {
                 let name = KeyName::parse(name).map_err(|_| OperationError::InvalidName)?;
                 facts.key = Some(name.as_str());
-                let key = self.keyring.find(name.as_str()).ok_or(OperationError::UnknownKey)?;
-                (key, key.primary().ok_or(OperationError::UnknownKey)?)
+                let found = self.keyring.find(name.as_str());
+                let Some((key, version)) = found.and_then(|key| Some((key, key.primary()?))) else {
+                    return Err(if caller.knows(name.as_str()) {
+                        OperationError::UnknownKey
+                    } else {
+                        OperationError::Denied
+                    });
+                };
+                (key, version)
             }
             Target::Sealed(sealed) => {
                 let envelope = Envelope::parse(sealed).map_err(|_| OperationError::DoesNotOpen)?;
                 if !O::opens(envelope.kind, sealed.len()) {
                     return Err(OperationError::DoesNotOpen);
                 }
-                self.keyring.version_by_id(envelope.key_id).ok_or(OperationError::UnknownKeyId)?
+                let Some(found) = self.keyring.version_by_id(envelope.key_id) else {
+                    return Err(if caller.knows_every_key() {
+                        OperationError::UnknownKeyId
+                    } else {
+                        OperationError::Denied
+                    });
+                };
+                found
             }
         };
         facts.key = Some(&key.name);
         facts.version = version.key_id().map(|id| (id, version.number));
-        Ok((key, version))
+        let permission = caller.permission(&key.name).ok_or(OperationError::Denied)?;
+        Ok((key, version, permission))
+    }
+}
+
+/// What stops a permitted operation: the key's own brake, then maintenance for whatever seals.
+fn check_brakes<O: DataOperation>(key: &Key, maintenance: bool) -> Result<(), OperationError> {
+    match key.brake() {
+        Some(Brake::Disabled) => Err(OperationError::KeyDisabled),
+        Some(Brake::Compromised) => Err(OperationError::KeyCompromised),
+        None if O::SEALS && maintenance => Err(OperationError::Maintenance),
+        None => Ok(()),
     }
 }
 
@@ -216,6 +272,8 @@ impl LockedEngine {
             bytes: 0,
             context: Vec::new(),
             failure: Some(failure),
+            rule: None,
+            on_behalf_of: None,
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod keyring;
 mod layout;
 pub mod ops;
 pub mod pin;
+pub mod policy;
 pub mod reply;
 #[cfg(test)]
 mod test_vectors;

@@ -10,6 +10,8 @@ use super::{DataOperation, OperationError, Target, Work, sealing};
 use crate::{arena::Arena, authorize::Authorized, reply::ReplyBuffer};
 
 impl DataOperation for Decrypt {
+    const SEALS: bool = false;
+
     fn target<'a>(request: &Self::Request<'a>) -> Target<'a> {
         Target::Sealed(request.envelope)
     }

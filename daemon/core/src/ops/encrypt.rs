@@ -11,6 +11,8 @@ use super::{DataOperation, OperationError, Target, Work, sealing};
 use crate::{arena::Arena, authorize::Authorized, reply::ReplyBuffer};
 
 impl DataOperation for Encrypt {
+    const SEALS: bool = true;
+
     fn target<'a>(request: &Self::Request<'a>) -> Target<'a> {
         Target::Primary(request.key)
     }

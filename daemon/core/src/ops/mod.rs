@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use keyagent_common::{context::Context, envelope::Kind, error::ErrorCode, op::Operation};
 
-use crate::{arena::Arena, authorize::Authorized, entropy::Entropy, reply::ReplyBuffer};
+use crate::{arena::Arena, authorize::Authorized, entropy::Entropy, policy::Meter, reply::ReplyBuffer};
 
 /// What an operation needs beside its request: randomness and scratch space.
 pub struct Work<'w> {
@@ -21,6 +21,10 @@ pub struct Work<'w> {
     pub entropy: &'w mut dyn Entropy,
     /// Cleared and filled with the associated data of each operation; holds nothing secret.
     pub associated_data: &'w mut Vec<u8>,
+    /// Keeps the rates of rules.
+    pub meter: &'w mut dyn Meter,
+    /// Nothing new is sealed.
+    pub maintenance: bool,
 }
 
 /// Which key a request is about.
@@ -34,6 +38,8 @@ pub enum Target<'a> {
 
 /// An operation on data.
 pub trait DataOperation: Operation {
+    /// Whether it makes new ciphertext: then maintenance refuses it.
+    const SEALS: bool;
     /// The key the request is about.
     fn target<'a>(request: &Self::Request<'a>) -> Target<'a>;
     /// The context bytes as received.
@@ -85,6 +91,21 @@ pub enum OperationError {
     /// The policy does not allow it.
     #[error("not allowed")]
     Denied,
+    /// A rule would allow it, with more names in the context.
+    #[error("not allowed without more context")]
+    ContextRequired,
+    /// A rule would allow it, less often.
+    #[error("too many requests")]
+    RateLimited,
+    /// Nothing new is sealed now.
+    #[error("the agent is in maintenance")]
+    Maintenance,
+    /// The key was disabled by an operator.
+    #[error("this key is disabled")]
+    KeyDisabled,
+    /// Somebody else may know the key.
+    #[error("this key is marked as compromised")]
+    KeyCompromised,
     /// No key is in memory.
     #[error("the agent is locked")]
     Locked,
@@ -103,7 +124,11 @@ impl OperationError {
             Self::UnknownKey => ErrorCode::UnknownKey,
             Self::UnknownKeyId => ErrorCode::UnknownKeyId,
             Self::DoesNotOpen => ErrorCode::DoesNotOpen,
-            Self::Denied => ErrorCode::Denied,
+            Self::Denied | Self::ContextRequired => ErrorCode::Denied,
+            Self::RateLimited => ErrorCode::RateLimited,
+            Self::Maintenance => ErrorCode::Maintenance,
+            Self::KeyDisabled => ErrorCode::KeyDisabled,
+            Self::KeyCompromised => ErrorCode::KeyCompromised,
             Self::Locked => ErrorCode::Locked,
             Self::Internal => ErrorCode::Internal,
         }
@@ -121,6 +146,11 @@ impl OperationError {
             Self::UnknownKeyId => "encrypted with a key that this agent does not hold",
             Self::DoesNotOpen => "this value does not open",
             Self::Denied => "not allowed",
+            Self::ContextRequired => "not allowed without more context",
+            Self::RateLimited => "too many requests",
+            Self::Maintenance => "the agent is in maintenance",
+            Self::KeyDisabled => "this key is disabled",
+            Self::KeyCompromised => "this key is marked as compromised",
             Self::Locked => "the agent is locked",
             Self::Internal => "the agent failed internally",
         }
@@ -139,6 +169,12 @@ impl OperationError {
                 "another master key is loaded here, or the value comes from another agent's keyring"
             }
             Self::DoesNotOpen => "it was changed or cut, or it was encrypted with another context",
+            Self::Denied => "no rule of the policy allows you this operation on this key",
+            Self::ContextRequired => "the rule that allows it demands names in the context that are missing",
+            Self::RateLimited => "the rule that allows it has a limit on the rate, and it is reached",
+            Self::Maintenance => "nothing new is encrypted; decryption goes on",
+            Self::KeyDisabled => "an operator disabled it",
+            Self::KeyCompromised => "somebody else may know it, so nothing is done with it",
             Self::Locked => "`keyagent lock` wiped its keys from memory",
             _ => "",
         }
@@ -150,6 +186,12 @@ impl OperationError {
             Self::TooLarge => {
                 "data beyond one message is a stream: let keyagent encrypt it as a file or pipe"
             }
+            Self::Denied => "ask an administrator; `keyagent policy explain` says what the rules give",
+            Self::ContextRequired => "give the pairs that the rule demands: -c NAME=VALUE",
+            Self::RateLimited => "wait, then try again",
+            Self::Maintenance => "try again later; an operator ends it with `keyagent maintenance off`",
+            Self::KeyDisabled => "an operator can enable it: keyagent keys enable NAME",
+            Self::KeyCompromised => "ask an operator; docs/RUNBOOK.md, \"A compromised key\"",
             Self::Locked => "keyagent unlock",
             Self::UnknownKeyId => "compare `keyagent fingerprint` here and where the value was encrypted",
             Self::DoesNotOpen => {

@@ -64,8 +64,17 @@ mod tests {
     use crate::{
         arena::HeapArena,
         entropy::{Entropy, EntropyFailed},
+        policy::{Meter, Rate},
         test_vectors,
     };
+
+    struct Unmetered;
+
+    impl Meter for Unmetered {
+        fn take(&mut self, _: u16, _: &Rate, _: u32) -> bool {
+            true
+        }
+    }
 
     /// Gives a published nonce, so that a published envelope comes out.
     struct Fixed([u8; 24]);
@@ -80,7 +89,12 @@ mod tests {
     fn sealed(secret: &[u8; 32], nonce: [u8; 24], context: &[u8], text: &[u8]) -> Vec<u8> {
         let cipher = MessageCipher::new(&HeapArena, secret).unwrap();
         let (mut entropy, mut associated_data) = (Fixed(nonce), Vec::new());
-        let mut work = Work { entropy: &mut entropy, associated_data: &mut associated_data };
+        let mut work = Work {
+            entropy: &mut entropy,
+            associated_data: &mut associated_data,
+            meter: &mut Unmetered,
+            maintenance: false,
+        };
         let mut place = vec![0; text.len() + OVERHEAD_BYTES];
         let context = Context::parse(context).unwrap();
         seal((&cipher, &kdf::key_id(secret, 1)), Kind::Message, context, &mut work, text, &mut place)
@@ -91,7 +105,12 @@ mod tests {
     fn opened(secret: &[u8; 32], context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OperationError> {
         let cipher = MessageCipher::new(&HeapArena, secret).unwrap();
         let (mut entropy, mut associated_data) = (Fixed([0; 24]), Vec::new());
-        let mut work = Work { entropy: &mut entropy, associated_data: &mut associated_data };
+        let mut work = Work {
+            entropy: &mut entropy,
+            associated_data: &mut associated_data,
+            meter: &mut Unmetered,
+            maintenance: false,
+        };
         let mut place = vec![7; plaintext_bytes(sealed)?];
         let context = Context::parse(context).map_err(|_| OperationError::InvalidContext)?;
         let result = open(&cipher, sealed, context, &mut work, &mut place);

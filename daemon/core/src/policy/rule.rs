@@ -1,0 +1,62 @@
+//! One rule, compiled.
+
+use alloc::{boxed::Box, sync::Arc};
+
+use keyagent_common::{context::Context, op::OperationCode};
+
+use super::{
+    Rate, Subject,
+    callers::Callers,
+    operations::{Kind, Operations, kind},
+    pattern::Pattern,
+};
+
+/// A compiled rule.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) name: Arc<str>,
+    pub(super) who: Callers,
+    pub(super) keys: Box<[Pattern]>,
+    pub(super) allow: Operations,
+    pub(super) rate: Option<Rate>,
+    pub(super) require_context: Box<[Box<str>]>,
+    pub(super) no_reveal: bool,
+    pub(super) delegate: Option<Delegate>,
+}
+
+/// For whom a rule's caller may ask, compiled.
+#[derive(Debug)]
+pub(super) struct Delegate {
+    pub(super) callers: Callers,
+    pub(super) keys: Box<[Pattern]>,
+}
+
+impl Rule {
+    /// Whether it allows an operation on a key: to its own caller, or where it asks for somebody else.
+    pub(super) fn allows(
+        &self,
+        operation: OperationCode,
+        key: &str,
+        asked_for: Option<&Subject<'_>>,
+    ) -> bool {
+        self.allow.contains(operation)
+            && kind(operation) != Kind::Agent
+            && self.keys_for(asked_for).iter().any(|pattern| pattern.matches(key))
+    }
+
+    /// The keys it is about: its own, or those on which it may ask for that caller.
+    pub(super) fn keys_for(&self, asked_for: Option<&Subject<'_>>) -> &[Pattern] {
+        match (asked_for, &self.delegate) {
+            (None, _) => &self.keys,
+            (Some(caller), Some(delegate)) if caller.is_mapped() && delegate.callers.includes(caller) => {
+                &delegate.keys
+            }
+            (Some(_), _) => &[],
+        }
+    }
+
+    /// Whether every name that must be in the context is there.
+    pub(super) fn is_content_with(&self, context: Context<'_>) -> bool {
+        self.require_context.iter().all(|wanted| context.pairs().any(|(name, _)| *name == **wanted))
+    }
+}
