@@ -1,24 +1,29 @@
 //! Accepting: the peer is read from the kernel, and admitted, before a byte of its request is.
 //!
-//! Must never end the daemon because one accept failed, and never spin where descriptors run out.
+//! Must never end the daemon because one accept failed, never spin where descriptors run out, and never let one
+//! socket's callers keep those of another waiting.
 
 use std::{
     collections::BTreeMap,
+    future::poll_fn,
+    io,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, PoisonError},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use interprocess::{local_socket::traits::tokio::Listener as _, os::unix::uds_local_socket::tokio::Listener};
-use keyagent_core::audit::record::Event;
-use keyagent_sys::{limits, peer, thread::scrub_stack};
+use interprocess::os::unix::uds_local_socket::tokio::Listener;
+use keyagent_core::audit::record::{Event, Via};
+use keyagent_sys::{limits, thread::scrub_stack};
 use tokio::{sync::mpsc::UnboundedSender, time::sleep};
 
 use crate::{
     audit_log::Line,
-    seats::Seats,
+    endpoint::Door,
+    principal::{Identifier, Principal, Unidentified},
+    seats::{Seat, Seats},
     state::{Counters, Shared},
-    worker::Accepted,
 };
 
 /// Most connections at once, whatever the limit of descriptors.
@@ -37,33 +42,89 @@ pub(crate) fn max_connections() -> usize {
     MAX_CONNECTIONS.min(descriptors.saturating_sub(RESERVED_DESCRIPTORS)).max(1)
 }
 
-/// Accepts for ever, spreading connections over the workers.
-pub(crate) async fn accept_all(
+/// An accepted connection on its way to a worker.
+pub(crate) struct Accepted<R> {
+    /// The socket.
+    pub(crate) socket: OwnedFd,
+    /// As the kernel told at accept.
+    pub(crate) principal: Arc<Principal>,
+    /// What the policy gives it.
+    pub(crate) rights: R,
+    /// Its share of the connection limits.
+    pub(crate) seat: Seat,
+}
+
+/// The listening sockets, asked in turn.
+pub(crate) struct Doors {
+    doors: Vec<(Arc<str>, Listener)>,
+    /// Asked first the next time.
+    next: usize,
+}
+
+impl Doors {
+    /// Registers the sockets with the runtime this is called in.
+    pub(crate) fn open(doors: Vec<Door>) -> io::Result<Self> {
+        let open = |door: Door| Ok((door.name, Listener::try_from(door.listener)?));
+        Ok(Self { doors: doors.into_iter().map(open).collect::<io::Result<_>>()?, next: 0 })
+    }
+
+    /// The next connection and the name of its socket; none comes twice in a row from one socket while somebody
+    /// waits at another.
+    async fn accept(&mut self) -> io::Result<(Arc<str>, OwnedFd)> {
+        poll_fn(|context| self.poll_accept(context)).await
+    }
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(Arc<str>, OwnedFd)>> {
+        let count = self.doors.len();
+        for place in (self.next..count).chain(0..self.next) {
+            let Some((name, listener)) = self.doors.get(place) else { break };
+            if let Poll::Ready(accepted) = listener.inner().poll_accept(context) {
+                self.next = (place + 1) % count;
+                let (stream, _) = accepted?;
+                return Poll::Ready(Ok((Arc::clone(name), OwnedFd::from(stream.into_std()?))));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Accepts for ever whom `admit` gives rights, spreading connections over the workers.
+///
+/// `admit` is only asked about peers that the kernel identifies; without rights a connection ends unread.
+pub(crate) async fn accept_all<R>(
     shared: Arc<Shared>,
-    listener: Listener,
-    workers: Vec<UnboundedSender<Accepted>>,
+    mut doors: Doors,
+    workers: Vec<UnboundedSender<Accepted<R>>>,
+    admit: impl Fn(&Principal) -> Option<R>,
 ) {
     let seats = Arc::new(Seats::new(max_connections()));
-    let overflow = peer::overflow_ids();
+    let mut identifier = Identifier::new();
     for worker in workers.iter().cycle() {
         // One connection a turn; a refused one does not count.
         loop {
-            let Ok(socket) = listener.accept().await.and_then(OwnedFd::try_from) else {
+            let Ok((name, socket)) = doors.accept().await else {
                 // EMFILE, ENFILE, ENOMEM or a peer that left: the listener itself stays good.
                 sleep(BACK_OFF).await;
                 continue;
             };
-            let Ok(credentials) = peer::credentials(socket.as_fd()) else { continue };
-            let mapped = credentials.uid != overflow.0 && credentials.gid != overflow.1;
-            if !mapped || !shared.settings.policy.admits(credentials.uid) {
-                refuse(&shared, credentials.uid);
+            let (principal, rights) = match identifier.identify(socket.as_fd(), &name) {
+                Ok(principal) => {
+                    let rights = admit(&principal);
+                    (principal, rights)
+                }
+                Err(Unidentified::Unmapped(principal)) => (principal, None),
+                Err(Unidentified::Unknown(_)) => continue,
+            };
+            let Some(rights) = rights else {
+                refuse(&shared, &principal);
                 continue;
-            }
-            let Some(seat) = seats.take(credentials.uid) else {
+            };
+            let Some(seat) = seats.take(principal.uid) else {
                 // Full: the peer sees its connection end and may try again.
                 continue;
             };
-            if worker.send(Accepted { socket, peer: credentials, seat }).is_err() {
+            let accepted = Accepted { socket, principal: Arc::new(principal), rights, seat };
+            if worker.send(accepted).is_err() {
                 return;
             }
             break;
@@ -74,41 +135,54 @@ pub(crate) async fn accept_all(
 /// Refused connections by uid, written to the log at most once in a period.
 #[derive(Default)]
 pub(crate) struct Refusals {
-    counts: BTreeMap<u32, u64>,
+    refused: BTreeMap<u32, Refused>,
     written: Option<Instant>,
 }
 
+/// The refused connections of one uid.
+struct Refused {
+    count: u64,
+    /// Of the last one.
+    unit: Option<Arc<str>>,
+    /// The same.
+    socket: Arc<str>,
+}
+
 impl Refusals {
-    fn count(&mut self, uid: u32) -> bool {
+    fn count(&mut self, principal: &Principal) -> bool {
         // Distinct uids are as few as users; the cap is for safety.
-        if self.counts.len() < 1024 || self.counts.contains_key(&uid) {
-            *self.counts.entry(uid).or_default() += 1;
+        if self.refused.len() < 1024 || self.refused.contains_key(&principal.uid) {
+            let count = self.refused.get(&principal.uid).map_or(0, |refused| refused.count) + 1;
+            let Principal { unit, socket, .. } = principal;
+            self.refused
+                .insert(principal.uid, Refused { count, unit: unit.clone(), socket: Arc::clone(socket) });
         }
         self.written.is_none_or(|at| at.elapsed() >= REFUSAL_PERIOD)
     }
 }
 
-fn refuse(shared: &Shared, uid: u32) {
+fn refuse(shared: &Shared, principal: &Principal) {
     Counters::add(&shared.counters.denied, 1);
-    let due = shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).count(uid);
+    let due = shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).count(principal);
     if due {
         write_refusals(shared);
     }
 }
 
-/// Writes what was refused since the last time; the counts wait if the log cannot be written.
+/// Writes what was refused since the last time; it waits if the log cannot be written.
 pub(crate) fn write_refusals(shared: &Shared) {
     let mut refusals = shared.refusals.lock().unwrap_or_else(PoisonError::into_inner);
     let lines: Vec<Line<'_>> = refusals
-        .counts
+        .refused
         .iter()
-        .map(|(uid, count)| Line {
+        .map(|(uid, refused)| Line {
             error: Some("not allowed to connect"),
-            ..Line::own(Event::PeerRefused { uid: *uid, count: *count })
+            via: Via { unit: refused.unit.as_deref(), socket: Some(&refused.socket), ..Via::default() },
+            ..Line::own(Event::PeerRefused { uid: *uid, count: refused.count })
         })
         .collect();
     match shared.audit.append(&lines) {
-        Ok(()) => refusals.counts.clear(),
+        Ok(()) => refusals.refused.clear(),
         // Refused all the same.
         Err(error) => crate::report::warn(&error),
     }

@@ -23,6 +23,7 @@ mod metrics;
 mod options;
 mod pinning;
 mod prepare;
+mod principal;
 mod report;
 mod seats;
 mod session;

@@ -1,0 +1,31 @@
+//! Principals of real connections of this process; those of others are in tests/e2e.
+
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+#[test]
+fn this_process_is_itself() {
+    let (one, _two) = UnixStream::pair().unwrap();
+    let principal = Identifier::new().identify(one.as_fd(), &Arc::from("agent")).unwrap();
+    assert_eq!(principal.peer(), peer::credentials(one.as_fd()).unwrap());
+    assert_eq!(&*principal.socket, "agent");
+    assert!(principal.groups.is_sorted());
+}
+
+#[test]
+fn groups_without_a_number_are_dropped() {
+    assert_eq!(*known_groups(vec![7, 65_534, 3, 7, 0], 65_534), [0, 3, 7]);
+    assert_eq!(*known_groups(vec![65_534], 65_534), []);
+}
+
+#[test]
+fn the_overflow_user_and_group_are_nobody() {
+    let (one, _two) = UnixStream::pair().unwrap();
+    let me = peer::credentials(one.as_fd()).unwrap();
+    for (overflow_uid, overflow_gid) in [(me.uid, u32::MAX), (u32::MAX, me.gid)] {
+        let mut identifier = Identifier { overflow_uid, overflow_gid, units: Units::default() };
+        let refused = identifier.identify(one.as_fd(), &Arc::from("agent"));
+        assert!(matches!(refused, Err(Unidentified::Unmapped(_))), "{refused:?}");
+    }
+}
