@@ -1,4 +1,5 @@
-//! Reading a master key from a file or a descriptor: for `unlock` and for offline fingerprints.
+//! Reading a master key from a file or a descriptor, plain or protected by a passphrase: for `unlock`
+//! and for offline fingerprints.
 //!
 //! The key goes straight into a secret box; the text it came from is wiped. Nothing is ever written.
 
@@ -12,7 +13,8 @@ use std::{
 use keyagent_client::effective_uid;
 use keyagent_common::{
     error::ErrorCode,
-    key_text::{self, MAX_TEXT_BYTES},
+    key_text,
+    protected_key::{self, ProtectedKey},
     report::Report,
 };
 use nix::fcntl::OFlag;
@@ -24,45 +26,93 @@ use crate::input::fill;
 /// A master key; wiped when dropped.
 pub(crate) type MasterKey = SecretBox<[u8; 32]>;
 
+/// Room for the longest text of either kind and one byte more, which shows that it is too long.
+const TEXT_BYTES: usize = protected_key::MAX_TEXT_BYTES + 1;
+
+/// What a key file holds.
+pub(crate) enum Content {
+    /// The key itself.
+    Plain(MasterKey),
+    /// The key under a passphrase.
+    Protected(Box<ProtectedKey>),
+}
+
 /// Why a file or folder is unsafe, and the command that mends it.
 type Unsafe = (String, String);
 
-/// Reads a key file whose rights are as they must be.
-pub(crate) fn read_checked(path: &Path) -> Result<MasterKey, Report> {
+/// Reads a key file of either kind whose rights are as they must be.
+pub(crate) fn read_checked(path: &Path) -> Result<Content, Report> {
     examine(path)?;
-    read(path)
+    parse(open(path)?, &path.display().to_string())
 }
 
-/// Reads a key file, whatever its rights.
+/// Reads a plain key file, whatever its rights.
 pub(crate) fn read(path: &Path) -> Result<MasterKey, Report> {
+    let name = path.display().to_string();
+    match parse(open(path)?, &name)? {
+        Content::Plain(key) => Ok(key),
+        Content::Protected(_) => {
+            Err(Report::new(ErrorCode::KeyMalformed, "the key in this file is protected by a passphrase")
+                .fact("key", name)
+                .fix("keyagent unlock --key-file FILE"))
+        }
+    }
+}
+
+/// Reads a plain key from a descriptor that whoever started this left open.
+pub(crate) fn read_descriptor(number: u32) -> Result<MasterKey, Report> {
+    let mut file = open_descriptor(number)?;
+    let name = format!("descriptor {number}");
+    let (text, count) = text(&mut file, &name)?;
+    plain(text.get(..count).unwrap_or_default(), &name)
+}
+
+/// A descriptor that whoever started this left open.
+pub(crate) fn open_descriptor(number: u32) -> Result<File, Report> {
+    let path = PathBuf::from(format!("/proc/self/fd/{number}"));
+    File::open(&path).map_err(|error| unreadable(&path, &error))
+}
+
+/// The text of a plain key, as a key.
+pub(crate) fn plain(text: &[u8], name: &str) -> Result<MasterKey, Report> {
+    let mut key = MasterKey::init_with_mut(|_| {});
+    key_text::parse(text, key.expose_secret_mut()).map_err(|error| unusable(name, &error))?;
+    Ok(key)
+}
+
+/// What was given as a key is none.
+pub(crate) fn unusable(name: &str, error: &dyn std::error::Error) -> Report {
+    Report::new(ErrorCode::KeyMalformed, "the key file holds no usable key")
+        .fact("key", name)
+        .why(error.to_string())
+}
+
+fn open(path: &Path) -> Result<File, Report> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
     let file = file.map_err(|error| unreadable(path, &error))?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Err(refused(path, "it is no regular file").fix("name the key file itself"));
     }
-    parse(file, &path.display().to_string())
+    Ok(file)
 }
 
-/// Reads a key from a descriptor that whoever started this left open.
-pub(crate) fn read_descriptor(number: u32) -> Result<MasterKey, Report> {
-    let path = PathBuf::from(format!("/proc/self/fd/{number}"));
-    let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
-    parse(file, &format!("descriptor {number}"))
+fn parse(mut file: File, name: &str) -> Result<Content, Report> {
+    let (text, count) = text(&mut file, name)?;
+    let text = text.get(..count).unwrap_or_default();
+    if !protected_key::is_protected(text) {
+        return plain(text, name).map(Content::Plain);
+    }
+    let protected = ProtectedKey::parse(text).map_err(|error| unusable(name, &error))?;
+    Ok(Content::Protected(Box::new(protected)))
 }
 
-fn parse(mut file: File, name: &str) -> Result<MasterKey, Report> {
-    let mut text = Zeroizing::new([0; MAX_TEXT_BYTES + 1]);
-    let count = fill(&mut file, &mut *text).map_err(|error| {
+fn text(file: &mut File, name: &str) -> Result<(Zeroizing<[u8; TEXT_BYTES]>, usize), Report> {
+    let mut text = Zeroizing::new([0; TEXT_BYTES]);
+    let count = fill(file, &mut *text).map_err(|error| {
         Report::new(ErrorCode::InputOutput, "cannot read the key").fact("key", name).why(error.to_string())
     })?;
-    let mut key = MasterKey::init_with_mut(|_| {});
-    key_text::parse(text.get(..count).unwrap_or_default(), key.expose_secret_mut()).map_err(|error| {
-        Report::new(ErrorCode::KeyMalformed, "the key file holds no usable key")
-            .fact("key", name)
-            .why(error.to_string())
-    })?;
-    Ok(key)
+    Ok((text, count))
 }
 
 /// The rules for a key file and every folder above it (docs/THREAT-MODEL.md, "key file").
@@ -73,6 +123,12 @@ pub(crate) fn examine(path: &Path) -> Result<(), Report> {
     if let Some((why, fix)) = file_problem(&metadata, &shown.to_string()) {
         return Err(refused(&path, &why).fix(fix));
     }
+    examine_folders(&path)
+}
+
+/// The rules for the folders above a key file; the file itself need not exist.
+pub(crate) fn examine_folders(path: &Path) -> Result<(), Report> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     for folder in path.ancestors().skip(1) {
         let metadata = fs::symlink_metadata(folder).map_err(|error| unreadable(folder, &error))?;
         if let Some((why, fix)) = folder_problem(&metadata, &folder.display().to_string()) {
@@ -162,6 +218,9 @@ mod tests {
         assert!(examine(&link).is_err() && read(&link).is_err());
         fs::hard_link(&path, folder.path().join("second")).unwrap();
         assert_eq!(examine(&path).unwrap_err().code, ErrorCode::KeyPermissions);
+        assert!(matches!(parse(open(&path).unwrap(), "k"), Ok(Content::Plain(_))));
+        fs::write(folder.path().join("sealed"), "kp2.x").unwrap();
+        assert_eq!(read(&folder.path().join("sealed")).unwrap_err().code, ErrorCode::KeyMalformed);
         fs::write(folder.path().join("bad"), "x").unwrap();
         assert_eq!(read(&folder.path().join("bad")).unwrap_err().code, ErrorCode::KeyMalformed);
         assert_eq!(read(&folder.path().join("none")).unwrap_err().code, ErrorCode::KeyMissing);

@@ -1,26 +1,37 @@
 //! `keyagent init`: the one command that makes a master key. It refuses to touch anything that exists.
 //!
 //! The daemon's program does the work; this asks the questions, every one of which has a flag, and
-//! says what to keep where.
+//! says what to keep where. Only a key that a passphrase protects is made here, because it must never
+//! touch the disk: the daemon's program gets it through a pipe to make the keyring with.
 
 use std::{
     ffi::OsString,
+    fs::DirBuilder,
     io::{self, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use keyagent_client::effective_uid;
-use keyagent_common::{error::ErrorCode, key_text::MAX_TEXT_BYTES, layout::Layout, report::Report};
+use keyagent_common::{
+    error::ErrorCode,
+    layout::Layout,
+    protected_key::{self, MAX_TEXT_BYTES, Parameters},
+    report::Report,
+};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    command::OK,
+    command::{OK, unlock},
     console,
     daemon_process::{self, Daemon, DaemonArguments, exists},
-    failure::{Failure, cannot_create, cannot_read},
+    failure::{Failure, cannot_create, cannot_read, usage},
     input::fill,
+    key_file::{self, MasterKey},
+    key_pipe,
+    passphrase::{self, Passphrase},
     session::Session,
     temporary::Temporary,
 };
@@ -32,6 +43,12 @@ pub(crate) struct Arguments {
     /// Put the master key here
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// How the master key is kept on disk
+    #[arg(long, value_name = "HOW")]
+    protect: Option<Protection>,
+    /// Take the passphrase from this open descriptor instead of asking
+    #[arg(long, value_name = "N")]
+    passphrase_fd: Option<u32>,
     /// One folder for keyring, audit log and the rest
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -52,8 +69,19 @@ pub(crate) struct Arguments {
     allow_unlocked_memory: bool,
 }
 
+/// How the master key is kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protection {
+    /// As it is, in a file that only its owner can read: the agent starts without anybody's help
+    None,
+    /// Sealed under a passphrase, which is asked for when the agent is unlocked
+    Passphrase,
+}
+
 /// The same, as understood.
 struct Plan {
+    protection: Protection,
+    passphrase_fd: Option<u32>,
     daemon: DaemonArguments,
     layout: Layout,
     key_file: PathBuf,
@@ -75,9 +103,10 @@ struct Document {
 pub(crate) fn run(session: &Session<'_>, arguments: Arguments) -> Result<u8, Failure> {
     let plan = plan(session, arguments)?;
     refuse_what_exists(&plan)?;
-    let mut words = plan.daemon.words();
-    words.extend(["--init", "--no-serve"].map(OsString::from));
-    let said = daemon_process::run_once(&words)?;
+    let said = match plan.protection {
+        Protection::None => run_daemon(&plan, &["--init"])?,
+        Protection::Passphrase => make_protected(session, &plan)?,
+    };
     let (full, short) = fingerprint(&said)?;
     if let Some(copy) = &plan.backup_key {
         copy_key(&plan.key_file, copy)?;
@@ -103,12 +132,23 @@ pub(crate) fn run(session: &Session<'_>, arguments: Arguments) -> Result<u8, Fai
 }
 
 fn plan(session: &Session<'_>, arguments: Arguments) -> Result<Plan, Failure> {
-    let Arguments { key_file, state_dir, system, start, no_start, backup_key, allow_unlocked_memory } =
-        arguments;
+    let Arguments {
+        key_file,
+        protect,
+        passphrase_fd,
+        state_dir,
+        system,
+        start,
+        no_start,
+        backup_key,
+        allow_unlocked_memory,
+    } = arguments;
     let mut daemon =
         DaemonArguments { key_file, state_dir, system, allow_unlocked_memory, ..DaemonArguments::default() };
     let layout = daemon.layout()?;
     let mut plan = Plan {
+        protection: protect.unwrap_or(Protection::None),
+        passphrase_fd,
         key_file: layout.key_file.clone(),
         start,
         backup_key,
@@ -123,7 +163,10 @@ fn plan(session: &Session<'_>, arguments: Arguments) -> Result<Plan, Failure> {
     let variable = std::env::var_os("KEYAGENT_KEY_FILE").filter(|value| !value.is_empty()).map(PathBuf::from);
     daemon.key_file = daemon.key_file.or(variable);
     if session.console.can_ask() {
-        if daemon.key_file.is_none() {
+        if protect.is_none() && passphrase_fd.is_none() && daemon.key_file.is_none() {
+            plan.protection = ask_protection()?;
+        }
+        if daemon.key_file.is_none() && plan.protection == Protection::None {
             let default = plan.key_file.display().to_string();
             let answer = console::ask("Where shall the master key be?", &default)?;
             daemon.key_file = (answer != default).then(|| PathBuf::from(answer));
@@ -137,17 +180,96 @@ fn plan(session: &Session<'_>, arguments: Arguments) -> Result<Plan, Failure> {
             plan.backup_key = (!answer.is_empty()).then(|| PathBuf::from(answer));
         }
     }
-    if let Some(path) = &daemon.key_file {
-        plan.key_file.clone_from(path);
+    match (plan.protection, &daemon.key_file) {
+        (Protection::None, _) if passphrase_fd.is_some() => {
+            return Err(usage("--passphrase-fd is for a key that is to be protected")
+                .fix("keyagent init --protect passphrase --passphrase-fd N")
+                .into());
+        }
+        (Protection::None, Some(path)) => plan.key_file.clone_from(path),
+        (Protection::None, None) => {}
+        (Protection::Passphrase, Some(_)) => return Err(has_one_place(&plan.layout).into()),
+        (Protection::Passphrase, None) => plan.key_file = protected_key::beside(&plan.layout.key_file),
     }
     plan.daemon = daemon;
     Ok(plan)
 }
 
+fn ask_protection() -> Result<Protection, Failure> {
+    let question = "Protect the master key with a passphrase, to be typed after each start? (yes/no)";
+    let answer = console::ask(question, "no")?;
+    let yes = matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes");
+    Ok(if yes { Protection::Passphrase } else { Protection::None })
+}
+
+fn has_one_place(layout: &Layout) -> Report {
+    usage("a protected master key has one place, where the agent looks for it")
+        .fact("place", protected_key::beside(&layout.key_file).display().to_string())
+        .why("--key-file and KEYAGENT_KEY_FILE name a plain key file")
+        .fix("keyagent init --protect passphrase, without them; a copy goes where --backup-key says")
+}
+
+/// Makes a protected key and its keyring; what the daemon's program said.
+fn make_protected(session: &Session<'_>, plan: &Plan) -> Result<String, Failure> {
+    let passphrase = match plan.passphrase_fd {
+        Some(number) => {
+            let passphrase = Passphrase::read_descriptor(number)?;
+            passphrase.check_new(session.console)?;
+            passphrase
+        }
+        None => Passphrase::ask_new(session.console)?,
+    };
+    let master = passphrase::new_master()?;
+    let protected = passphrase::protect(&master, &passphrase, Parameters::DEFAULT)?;
+    drop(passphrase);
+    // First the key, for nothing may depend on one that is not yet on disk.
+    write_protected(&plan.key_file, &protected.to_text())?;
+    make_keyring(plan, &master).inspect_err(|_| {
+        // Without a keyring nothing was ever sealed under it, and it would be in the way.
+        if !exists(&plan.layout.keyring) {
+            let _ = std::fs::remove_file(&plan.key_file);
+        }
+    })
+}
+
+fn write_protected(path: &Path, text: &str) -> Result<(), Failure> {
+    let refuse = |error: io::Error| cannot_create(path, error.to_string());
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refuse)?;
+        key_file::examine_folders(path)?;
+    }
+    let mut file = Temporary::beside(path).map_err(refuse)?;
+    file.write_all(text.as_bytes()).map_err(refuse)?;
+    Ok(file.persist(path, false).map_err(refuse)?)
+}
+
+fn make_keyring(plan: &Plan, master: &MasterKey) -> Result<String, Failure> {
+    let pipe = key_pipe::holding(master)?;
+    run_daemon(plan, &["--new-keyring", "--key-fd", &pipe.number().to_string()])
+}
+
+fn run_daemon(plan: &Plan, more: &[&str]) -> Result<String, Failure> {
+    let mut words = plan.daemon.words();
+    words.extend(more.iter().chain(&["--no-serve"]).map(OsString::from));
+    daemon_process::run_once(&words)
+}
+
 /// The daemon's program refuses as well; here it is said before anything is run.
 fn refuse_what_exists(plan: &Plan) -> Result<(), Report> {
     let Layout { keyring, audit_log, marker, .. } = &plan.layout;
-    let places = [("key", &plan.key_file), ("ring", keyring), ("audit", audit_log), ("marker", marker)];
+    // Neither kind of key beside one of the other: which of them is right could not be told.
+    let unprotected = match plan.protection {
+        Protection::None => &plan.key_file,
+        Protection::Passphrase => &plan.layout.key_file,
+    };
+    let protected = protected_key::beside(unprotected);
+    let places = [
+        ("key", unprotected),
+        ("key", &protected),
+        ("ring", keyring),
+        ("audit", audit_log),
+        ("marker", marker),
+    ];
     let found: Vec<_> = places.into_iter().filter(|(_, path)| exists(path)).collect();
     if found.is_empty() {
         return match plan.backup_key.as_deref().filter(|path| exists(path)) {
@@ -193,6 +315,9 @@ fn start(session: &Session<'_>, plan: &Plan) -> Result<(), Failure> {
     let daemon = Daemon::prepare(&plan.daemon, address.named_path(), plan.layout.clone())?;
     if !daemon_process::answers(daemon.socket(), session.options()?)? {
         daemon_process::start(&daemon, session.options()?)?;
+    }
+    if plan.protection == Protection::Passphrase && session.console.can_ask() {
+        unlock::offer(session)?;
     }
     Ok(())
 }

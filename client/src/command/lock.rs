@@ -1,9 +1,20 @@
 //! `keyagent lock`: every key leaves the agent's memory.
 
-use keyagent_common::op::{Empty, Lock};
+use keyagent_client::{Connection, Error};
+use keyagent_common::{
+    error::ErrorCode,
+    op::{Empty, Lock, Status},
+};
 use serde::Serialize;
 
-use crate::{command::OK, console, failure::Failure, session::Session};
+use crate::{
+    agent_status::AgentStatus,
+    command::{OK, unlock},
+    console,
+    daemon_process::exists,
+    failure::Failure,
+    session::Session,
+};
 
 #[derive(Serialize)]
 struct Document {
@@ -13,18 +24,33 @@ struct Document {
 }
 
 pub(crate) fn run(session: &Session<'_>) -> Result<u8, Failure> {
-    let reply =
-        session.connect()?.call::<Lock>(&Empty {}).map(|reply| (reply.changed, reply.unlockable_here));
-    let (changed, unlockable_here) = reply?;
+    let mut connection = session.connect()?;
+    let (changed, unlockable_here) = lock(&mut connection)?;
     if session.console.json {
         console::print_json(&Document { schema: "keyagent.lock/1", changed, unlockable_here })?;
         return Ok(OK);
     }
     session.console.say(if changed { "locked" } else { "it was locked already" });
     if !unlockable_here {
-        session
-            .console
-            .say("the agent cannot read its master key again; to unlock: keyagent unlock --key-file FILE");
+        let protected = unlock::protected_file(&connection).is_some_and(|path| exists(&path));
+        session.console.say(if protected {
+            "the agent cannot read its master key again; with the passphrase: keyagent unlock"
+        } else {
+            "the agent cannot read its master key again; to unlock: keyagent unlock --key-file FILE"
+        });
     }
     Ok(OK)
+}
+
+/// Whether it was unlocked before, and whether it can read its master key again.
+fn lock(connection: &mut Connection) -> Result<(bool, bool), Error> {
+    match connection.call::<Lock>(&Empty {}) {
+        Ok(reply) => return Ok((reply.changed, reply.unlockable_here)),
+        // A locked agent does little more than say so.
+        Err(error) if error.code() == ErrorCode::Locked => {}
+        Err(error) => return Err(error),
+    }
+    let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+    let unlockable_here = status.get("master_source").is_some_and(|source| source.starts_with('/'));
+    Ok((false, unlockable_here))
 }

@@ -1,16 +1,24 @@
-//! `keyagent unlock`: the agent reads its master key again, or gets it from a file or descriptor here.
+//! `keyagent unlock`: the agent reads its master key again, or gets it from here: from a file, a
+//! descriptor, a command, or a file that a passphrase opens.
 //!
-//! The key is never an argument, and is wiped here once it was sent. It goes to nobody but an agent of
-//! the own user or one whose socket was named, and only after that agent said that it is its key.
+//! Neither key nor passphrase is ever an argument, and both are wiped here. A key goes to nobody but an
+//! agent of the own user or one whose socket was named, and only after that agent said that it is its
+//! key; a passphrase is not even asked for before.
 
-use std::path::PathBuf;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use clap::Args;
-use keyagent_client::{Connection, effective_uid};
+use keyagent_client::{Connection, Error, base_folders, effective_uid};
 use keyagent_common::{
     error::ErrorCode,
     fingerprint, kdf,
-    op::{Empty, Status, Unlock, UnlockRequest},
+    layout::{BaseFolders, Layout},
+    op::{Empty, Status, Unlock, UnlockReply, UnlockRequest},
+    protected_key::{self, ProtectedKey},
     report::Report,
 };
 use secrecy::ExposeSecret;
@@ -20,20 +28,32 @@ use crate::{
     agent_status::AgentStatus,
     command::OK,
     console,
-    failure::Failure,
-    key_file::{self, MasterKey},
+    daemon_process::exists,
+    failure::{Failure, usage},
+    key_command,
+    key_file::{self, Content, MasterKey},
+    passphrase::{self, Passphrase},
     session::Session,
 };
 
 /// `keyagent unlock`
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Send the key of this file instead of letting the agent read its own source
+    /// Send the key of this file, plain or protected, instead of letting the agent read its own source
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Send the key from this open descriptor
     #[arg(long, value_name = "N", conflicts_with = "key_file")]
     key_fd: Option<u32>,
+    /// Open a protected key with the passphrase from this open descriptor instead of asking
+    #[arg(long, value_name = "N", conflicts_with = "key_fd")]
+    passphrase_fd: Option<u32>,
+    /// Send the key that the command after -- prints
+    #[arg(long, requires = "words", conflicts_with_all = ["key_file", "key_fd", "passphrase_fd"])]
+    command: bool,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "CMD", requires = "command")]
+    words: Vec<OsString>,
 }
 
 #[derive(Serialize)]
@@ -44,18 +64,58 @@ struct Document {
     master_id: String,
 }
 
+/// A protected key and where it was read.
+struct Protected {
+    key: Box<ProtectedKey>,
+    file: PathBuf,
+}
+
 pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
-    let key = match (&arguments.key_file, arguments.key_fd) {
-        (Some(path), _) => Some(key_file::read_checked(path)?),
-        (None, Some(number)) => Some(key_file::read_descriptor(number)?),
-        (None, None) => None,
+    let reply = if arguments.command {
+        send(session, &key_command::run(&arguments.words)?)?
+    } else if let Some(number) = arguments.key_fd {
+        send(session, &key_file::read_descriptor(number)?)?
+    } else if let Some(path) = &arguments.key_file {
+        match key_file::read_checked(path)? {
+            Content::Plain(_) if arguments.passphrase_fd.is_some() => return Err(not_protected(path).into()),
+            Content::Plain(key) => send(session, &key)?,
+            Content::Protected(key) => {
+                unprotect(session, &Protected { key, file: path.clone() }, arguments.passphrase_fd)?
+            }
+        }
+    } else if arguments.passphrase_fd.is_some() {
+        let place = protected_file(&session.connect()?).filter(|path| exists(path));
+        let place = place.ok_or_else(no_protected_file)?;
+        unprotect(session, &read_protected(place)?, arguments.passphrase_fd)?
+    } else {
+        from_what_there_is(session)?
     };
+    tell(session, &reply)
+}
+
+/// Asks for the passphrase of an agent that waits for it, and unlocks it; says nothing where there is
+/// no protected key.
+pub(crate) fn offer(session: &Session<'_>) -> Result<(), Failure> {
     let mut connection = session.connect()?;
-    if let Some(key) = &key {
-        check_receiver(session, &mut connection, key)?;
+    let locked = !AgentStatus::from(connection.call::<Status>(&Empty {})?).is_unlocked();
+    let place = protected_file(&connection).filter(|path| locked && exists(path));
+    drop(connection);
+    if let Some(place) = place {
+        let reply = unprotect(session, &read_protected(place)?, None)?;
+        session.console.say(&format!("unlocked; master key {}", fingerprint::short(&reply.fingerprint)));
     }
-    let master = key.as_ref().map_or(&[][..], |key| key.expose_secret());
-    let reply = connection.call::<Unlock>(&UnlockRequest { master })?;
+    Ok(())
+}
+
+/// The file with the protected key that belongs to the agent of a connection; it need not exist.
+pub(crate) fn protected_file(connection: &Connection) -> Option<PathBuf> {
+    let system = Layout::new(&BaseFolders::System, None);
+    let layout =
+        if connection.socket() == system.socket { system } else { Layout::new(&base_folders()?, None) };
+    Some(protected_key::beside(&layout.key_file))
+}
+
+fn tell(session: &Session<'_>, reply: &UnlockReply) -> Result<u8, Failure> {
     let (changed, full, short) =
         (reply.changed, fingerprint::full(&reply.fingerprint), fingerprint::short(&reply.fingerprint));
     if session.console.json {
@@ -68,15 +128,96 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     Ok(OK)
 }
 
-/// Refuses to hand the key to an agent that was only come across, or that has another key.
+/// Without any option: the agent's own source, or else the passphrase.
+fn from_what_there_is(session: &Session<'_>) -> Result<UnlockReply, Failure> {
+    let mut connection = session.connect()?;
+    let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+    let place = protected_file(&connection).filter(|path| exists(path));
+    // An agent that reads a file names it; what cannot be read again it would only refuse.
+    let reads_a_file = status.get("master_source").is_some_and(|source| source.starts_with('/'));
+    match place {
+        Some(place) if !status.is_unlocked() && !reads_a_file => {
+            drop(connection);
+            unprotect(session, &read_protected(place)?, None)
+        }
+        place => match (connection.call::<Unlock>(&UnlockRequest { master: &[] }), place) {
+            (Ok(reply), _) => Ok(reply),
+            (Err(error), Some(place)) if has_no_key(&error) => {
+                drop(connection);
+                unprotect(session, &read_protected(place)?, None)
+            }
+            (Err(error), _) => Err(error.into()),
+        },
+    }
+}
+
+/// Whether the agent refused because it has nothing to read the key from.
+fn has_no_key(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::NotUnlockable | ErrorCode::KeyMissing)
+}
+
+fn read_protected(file: PathBuf) -> Result<Protected, Report> {
+    match key_file::read_checked(&file)? {
+        Content::Protected(key) => Ok(Protected { key, file }),
+        Content::Plain(_) => Err(not_protected(&file)),
+    }
+}
+
+/// Opens a protected key, by the passphrase of a descriptor or by asking, and sends it.
+fn unprotect(
+    session: &Session<'_>,
+    protected: &Protected,
+    descriptor: Option<u32>,
+) -> Result<UnlockReply, Failure> {
+    let mut connection = session.connect()?;
+    let status = check_receiver(session, &mut connection, &protected.key.fingerprint)?;
+    if status.is_unlocked() {
+        return Ok(connection.call::<Unlock>(&UnlockRequest { master: &[] })?);
+    }
+    // Nobody knows how long a person takes; the agent need not keep a connection for that.
+    drop(connection);
+    let key = match descriptor {
+        Some(number) => passphrase::open(&protected.key, &Passphrase::read_descriptor(number)?)?
+            .ok_or_else(|| passphrase::wrong(&protected.file.display().to_string()))?,
+        None => ask(session, protected)?,
+    };
+    send(session, &key)
+}
+
+/// Asks until the passphrase is right, three times at most, each wrong one followed by a longer wait.
+fn ask(session: &Session<'_>, protected: &Protected) -> Result<MasterKey, Failure> {
+    let question = format!("Passphrase for {}: ", protected.file.display());
+    for (count, wait) in passphrase::WAITS.into_iter().enumerate() {
+        let typed = Passphrase::ask(session.console, &question)?;
+        if let Some(key) = passphrase::open(&protected.key, &typed)? {
+            return Ok(key);
+        }
+        drop(typed);
+        if count + 1 < passphrase::WAITS.len() {
+            session.console.say("that is not the passphrase");
+        }
+        thread::sleep(wait);
+    }
+    Err(passphrase::wrong(&protected.file.display().to_string()).into())
+}
+
+/// Sends the key to an agent whose key it is.
+fn send(session: &Session<'_>, key: &MasterKey) -> Result<UnlockReply, Failure> {
+    let mut connection = session.connect()?;
+    check_receiver(session, &mut connection, &kdf::master_fingerprint(key.expose_secret()))?;
+    Ok(connection.call::<Unlock>(&UnlockRequest { master: key.expose_secret() })?)
+}
+
+/// Refuses to hand the key of this fingerprint to an agent that was only come across, or that has
+/// another key.
 ///
 /// The search ends at the system's agent when the own one does not run. To ask it for work is one
 /// thing; the user's master key is not for it.
 fn check_receiver(
     session: &Session<'_>,
     connection: &mut Connection,
-    key: &MasterKey,
-) -> Result<(), Failure> {
+    mine: &[u8; 16],
+) -> Result<AgentStatus, Failure> {
     let (listener, me) = (connection.listener_uid(), effective_uid());
     let refuse = |code, what: &str, connection: &Connection| {
         Report::new(code, what).fact("socket", connection.socket().display().to_string())
@@ -92,15 +233,14 @@ fn check_receiver(
             .into());
     }
     connection.hello()?;
-    let theirs = AgentStatus::from(connection.call::<Status>(&Empty {})?).fingerprint();
-    let mine = kdf::master_fingerprint(key.expose_secret());
-    match theirs {
-        Some(theirs) if theirs == mine => Ok(()),
+    let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+    match status.fingerprint() {
+        Some(theirs) if theirs == *mine => Ok(status),
         Some(theirs) => {
             let what = "the key is not the one of this agent; it was not sent";
             Err(refuse(ErrorCode::WrongMasterKey, what, connection)
                 .fact("agent", fingerprint::full(&theirs))
-                .fact("key", fingerprint::full(&mine))
+                .fact("key", fingerprint::full(mine))
                 .fix("unlock with the key file that belongs to this agent's keyring")
                 .into())
         }
@@ -113,4 +253,15 @@ fn check_receiver(
                 .into())
         }
     }
+}
+
+fn not_protected(path: &Path) -> Report {
+    usage("the key in this file is not protected by a passphrase")
+        .fact("file", path.display().to_string())
+        .fix("keyagent unlock --key-file FILE, without --passphrase-fd")
+}
+
+fn no_protected_file() -> Report {
+    Report::new(ErrorCode::KeyMissing, "there is no protected master key in its place")
+        .fix("name it: keyagent unlock --key-file FILE --passphrase-fd N")
 }
