@@ -31,13 +31,13 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) system: bool,
     /// Make master key, keyring and audit log, if none of them exists; then serve
-    #[arg(long, conflicts_with_all = ["new_keyring", "accept_rollback", "key_fd"])]
+    #[arg(long, group = "making", conflicts_with_all = ["new_keyring", "accept_rollback", "key_fd"])]
     pub(crate) init: bool,
-    /// With --init: end after making them
-    #[arg(long, requires = "init")]
+    /// With --init or --new-keyring: end after making them
+    #[arg(long, requires = "making")]
     pub(crate) no_serve: bool,
     /// Make a new keyring for an existing master key, if there is none
-    #[arg(long)]
+    #[arg(long, group = "making")]
     pub(crate) new_keyring: bool,
     /// Go on although keyring and audit log are out of step or damaged; the fact is recorded
     #[arg(long)]
