@@ -4,9 +4,9 @@
 //! the chain moves on only once its bytes are in the file.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -14,19 +14,31 @@ use std::{
     },
 };
 
-use keyagent_core::{
-    audit::{
-        chain::Chain,
-        record::{Bridging, Event, Peer, Record, Via},
-    },
-    keyring::Keyring,
-    pin::Pin,
-};
+use keyagent_core::{audit::chain::Chain, keyring::Keyring, pin::Pin};
 use keyagent_sys::memory::LockedArena;
 use nix::fcntl::OFlag;
 use tokio::sync::Notify;
 
-use crate::clock;
+pub(crate) mod archive;
+mod journal;
+mod line;
+mod query;
+mod retention;
+mod rotation;
+mod settings;
+mod writer;
+
+pub(crate) use line::{Line, NextSegment, SegmentIdentity};
+pub(crate) use query::{Range, Wanted};
+pub(crate) use retention::{Usage, Warning};
+pub(crate) use settings::{Durability, Journald, LogSettings, WhenFull};
+
+use archive::Archive;
+use journal::Copies;
+use writer::{Failed, Manner, Writer};
+
+/// What cannot be done to a log whose budget is used up.
+const EXTEND: &str = "extend";
 
 /// The log could not be written; the request that caused the line must be refused.
 #[derive(Debug, thiserror::Error)]
@@ -37,28 +49,33 @@ pub(crate) struct AuditUnwritable {
     error: io::Error,
 }
 
+impl AuditUnwritable {
+    /// What mends it.
+    pub(crate) fn fix(&self) -> &'static str {
+        if self.action == EXTEND {
+            "raise audit.budget, lower audit.keep, or set audit.when_full = \"delete-oldest\"; then keyagent reload"
+        } else {
+            "keyagent doctor; free space or rights on the folder of the audit log"
+        }
+    }
+}
+
 /// The open log and its chain.
 pub(crate) struct AuditLog {
     path: PathBuf,
-    inner: Mutex<Inner>,
+    writer: Mutex<Writer>,
+    /// Held by whoever rotates or deletes, which both take longer than a request may wait.
+    turn: Mutex<()>,
+    journal: journal::Sink,
     /// Told whenever something was written, so that the pin follows.
     pub(crate) activity: Notify,
+    /// Told when the current file is large enough for [`Self::rotate_when_due`].
+    pub(crate) rotation: Notify,
     /// The operator was told that it cannot be written, and it could not be written since.
     told: AtomicBool,
-}
-
-struct Inner {
-    file: File,
-    chain: Chain<LockedArena>,
-    segment: u64,
-    last_seq: u64,
-    /// Bytes of the log that belong to complete groups.
-    length: u64,
-    group: Vec<u8>,
-    /// Lines were written since the last pin.
-    unpinned: bool,
-    /// A failed write could not be undone: nothing may be appended any more.
-    spoiled: bool,
+    /// Called before every step of a rotation or deletion.
+    #[cfg(test)]
+    steps: Mutex<Option<tests::Steps>>,
 }
 
 /// Where the log ended when the daemon started.
@@ -68,7 +85,7 @@ pub(crate) struct Tail {
     pub(crate) segment: u64,
     /// Number of the last line.
     pub(crate) last_seq: u64,
-    /// Bytes of complete groups.
+    /// Bytes of complete groups in `audit.log`; 0 if there is none beside rotated files.
     pub(crate) length: u64,
 }
 
@@ -91,75 +108,50 @@ impl Standing {
     }
 }
 
-/// One line to write; its numbers and time are added here.
-#[derive(Clone, Copy)]
-pub(crate) struct Line<'a> {
-    /// What happened.
-    pub(crate) event: Event<'a>,
-    /// The key concerned.
-    pub(crate) key: Option<&'a str>,
-    /// Who asked.
-    pub(crate) peer: Option<Peer>,
-    /// What the client calls itself.
-    pub(crate) client: Option<&'a str>,
-    /// What went wrong.
-    pub(crate) error: Option<&'a str>,
-}
-
-impl<'a> Line<'a> {
-    /// A line of the daemon's own.
-    pub(crate) fn own(event: Event<'a>) -> Self {
-        Self { event, key: None, peer: None, client: None, error: None }
-    }
-}
-
 impl AuditLog {
-    /// Opens the log for appending behind `tail`, cutting off a group that a crash left unfinished.
+    /// Opens the log for appending behind `tail`, cutting off a group that a crash left unfinished, with the
+    /// default settings; [`Self::configure`] changes them.
     pub(crate) fn open(path: &Path, tail: Tail, chain: Chain<LockedArena>) -> Result<Self, AuditUnwritable> {
-        let unwritable = |action, error| AuditUnwritable { action, path: path.to_path_buf(), error };
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits())
-            .open(path)
-            .map_err(|error| unwritable("open", error))?;
-        file.set_len(tail.length).map_err(|error| unwritable("cut", error))?;
-        let inner = Inner {
-            file,
-            chain,
-            segment: tail.segment,
-            last_seq: tail.last_seq,
-            length: tail.length,
-            group: Vec::with_capacity(64 << 10),
-            unpinned: false,
-            spoiled: false,
-        };
+        let writer = open_writer(path, tail, chain).map_err(|(action, error)| AuditUnwritable {
+            action,
+            path: path.to_path_buf(),
+            error,
+        })?;
         Ok(Self {
             path: path.to_path_buf(),
-            inner: Mutex::new(inner),
+            writer: Mutex::new(writer),
+            turn: Mutex::new(()),
+            journal: journal::Sink::default(),
             activity: Notify::new(),
+            rotation: Notify::new(),
             told: AtomicBool::new(false),
+            #[cfg(test)]
+            steps: Mutex::new(None),
         })
+    }
+
+    /// Other settings, from the next group on.
+    pub(crate) fn configure(&self, settings: LogSettings) {
+        self.lock().settings = settings;
     }
 
     /// Writes one group. Either all its lines are in the file when this returns, or none.
     pub(crate) fn append(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
-        self.write_group(lines.iter().copied(), false)
+        self.write_group(lines.iter().copied(), Manner::Own)
     }
 
-    /// Like [`Self::append`], without a list of the lines.
+    /// Like [`Self::append`] for the lines of requests, without a list of them: these are the first that a
+    /// log without room refuses.
     pub(crate) fn append_each<'l>(
         &self,
         lines: impl ExactSizeIterator<Item = Line<'l>>,
     ) -> Result<(), AuditUnwritable> {
-        self.write_group(lines, false)
+        self.write_group(lines, Manner::Request)
     }
 
     /// Like [`Self::append`], and on the disk when this returns.
     pub(crate) fn append_durably(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
-        self.write_group(lines.iter().copied(), true)
+        self.write_group(lines.iter().copied(), Manner::OwnDurable)
     }
 
     /// Not inlined: the chain's key was in its frame, and callers scrub what lies below theirs.
@@ -167,18 +159,27 @@ impl AuditLog {
     fn write_group<'l>(
         &self,
         lines: impl ExactSizeIterator<Item = Line<'l>>,
-        durable: bool,
+        manner: Manner,
     ) -> Result<(), AuditUnwritable> {
         if lines.len() == 0 {
             return Ok(());
         }
-        let written = self.lock().append(lines, durable);
+        let mut copies = Copies::default();
+        let mut writer = self.lock();
+        let written = writer.append(lines, manner, &mut copies);
+        let rotate = writer.rotation_due() && !writer.rotation_announced;
+        writer.rotation_announced |= rotate;
+        drop(writer);
         written.map_err(|(action, error)| self.unwritable(action, error))?;
+        if rotate {
+            self.rotation.notify_one();
+        }
         if self.told.load(Ordering::Relaxed) {
             self.told.store(false, Ordering::Relaxed);
         }
         // Not only after a quiet time: whoever waits for this may have been unable to pin before.
         self.activity.notify_one();
+        self.journal.send(&copies);
         Ok(())
     }
 
@@ -189,18 +190,33 @@ impl AuditLog {
         make: impl FnOnce(u64, [u8; 32]) -> Result<(Chain<LockedArena>, [u8; 16]), E>,
         identity: SegmentIdentity<'_>,
     ) -> Result<(), E> {
-        let mut inner = self.lock();
-        let previous_mac = inner.chain.last_mac();
-        let (chain, salt) = make(inner.segment + 1, previous_mac)?;
-        let before = std::mem::replace(&mut inner.chain, chain);
-        inner.segment += 1;
-        let first = identity.first_line(&salt, &previous_mac);
-        inner.append(std::iter::once(first), false).map_err(|(action, error)| {
-            inner.chain = before;
-            inner.segment -= 1;
+        let plain = |segment, mac| make(segment, mac).map(|(chain, salt)| NextSegment::plain(chain, salt));
+        self.begin_bridging(plain, identity)
+    }
+
+    /// The same for segments that are bridges, or follow one.
+    pub(crate) fn begin_bridging<E: From<AuditUnwritable>>(
+        &self,
+        make: impl FnOnce(u64, [u8; 32]) -> Result<NextSegment, E>,
+        identity: SegmentIdentity<'_>,
+    ) -> Result<(), E> {
+        let mut copies = Copies::default();
+        let mut writer = self.lock();
+        let previous_mac = writer.chain.last_mac();
+        let NextSegment { chain, salt, bridge, bridge_key, unauthenticated_from } =
+            make(writer.segment + 1, previous_mac)?;
+        let before = std::mem::replace(&mut writer.chain, chain);
+        writer.segment += 1;
+        let bridging = line::bridging(bridge, bridge_key.as_ref(), unauthenticated_from);
+        let first = identity.first_line_bridging(&salt, &previous_mac, bridging);
+        writer.append(std::iter::once(first), Manner::Own, &mut copies).map_err(|(action, error)| {
+            writer.chain = before;
+            writer.segment -= 1;
             E::from(self.unwritable(action, error))
         })?;
+        drop(writer);
         self.activity.notify_one();
+        self.journal.send(&copies);
         Ok(())
     }
 
@@ -217,15 +233,20 @@ impl AuditLog {
     }
 
     /// Syncs the log and says where it stands; `None` when nothing was written since the last time.
+    ///
+    /// The files before the current one are complete on the disk since they were rotated.
     pub(crate) fn sync_for_pin(&self) -> Result<Option<Standing>, AuditUnwritable> {
         let (file, standing) = {
-            let mut inner = self.lock();
-            if !inner.unpinned {
+            let mut writer = self.lock();
+            if !writer.unpinned {
                 return Ok(None);
             }
-            let file = inner.file.try_clone().map_err(|error| self.unwritable("sync", error))?;
-            inner.unpinned = false;
-            (file, inner.standing())
+            if writer.folder_unsynced {
+                writer.sync().map_err(|(action, error)| self.unwritable(action, error))?;
+            }
+            let file = writer.file.try_clone().map_err(|error| self.unwritable("sync", error))?;
+            writer.unpinned = false;
+            (file, writer.standing())
         };
         // Outside the lock: requests go on while the disk works.
         if let Err(error) = file.sync_data() {
@@ -235,100 +256,89 @@ impl AuditLog {
         Ok(Some(standing))
     }
 
-    /// Whether a line could be written right now, as far as can be told without writing one.
+    /// Whether a request's line could be written right now, as far as can be told without writing one.
     pub(crate) fn check(&self) -> Result<(), AuditUnwritable> {
-        let inner = self.lock();
-        if inner.spoiled {
-            return Err(self.unwritable("repair", io::Error::other("an earlier write failed half way")));
-        }
-        let metadata = inner.file.metadata().map_err(|error| self.unwritable("examine", error))?;
-        let at_path =
-            std::fs::symlink_metadata(&self.path).map_err(|error| self.unwritable("find", error))?;
-        if (metadata.dev(), metadata.ino()) != (at_path.dev(), at_path.ino()) {
-            return Err(self.unwritable("recognise", io::Error::other("another file stands in its place")));
-        }
-        if metadata.len() == inner.length {
-            Ok(())
-        } else {
-            Err(self.unwritable("recognise", io::Error::other("its length was changed from outside")))
-        }
+        self.lock().check().map_err(|(action, error)| self.unwritable(action, error))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unwritable(&self, action: &'static str, error: io::Error) -> AuditUnwritable {
         AuditUnwritable { action, path: self.path.clone(), error }
     }
-}
 
-/// What the first line of a segment states beside its numbers.
-#[derive(Clone, Copy)]
-pub(crate) struct SegmentIdentity<'a> {
-    /// Name of this host.
-    pub(crate) host: &'a str,
-    /// Epoch of the keyring.
-    pub(crate) epoch: u32,
-    /// Id of the keyring.
-    pub(crate) keyring_id: &'a [u8; 16],
-}
-
-impl<'a> SegmentIdentity<'a> {
-    /// The line.
-    pub(crate) fn first_line(self, salt: &'a [u8; 16], previous_mac: &'a [u8; 32]) -> Line<'a> {
-        let Self { host, epoch, keyring_id } = self;
-        let bridging = Bridging::default();
-        Line::own(Event::Segment { salt, host, epoch, previous_mac, keyring_id, bridging })
-    }
-}
-
-impl Inner {
-    fn standing(&self) -> Standing {
-        Standing { segment: self.segment, seq: self.last_seq, mac: self.chain.last_mac() }
-    }
-
-    fn append<'l>(
-        &mut self,
-        lines: impl Iterator<Item = Line<'l>>,
-        durable: bool,
-    ) -> Result<(), (&'static str, io::Error)> {
-        if self.spoiled {
-            return Err(("repair", io::Error::other("an earlier write failed half way")));
-        }
-        self.group.clear();
-        let unix_micros = clock::unix_micros();
-        let mut seq = self.last_seq;
-        for line in lines {
-            seq += 1;
-            let record = Record {
-                segment: self.segment,
-                seq,
-                unix_micros,
-                event: line.event,
-                provider: line.key,
-                peer: line.peer,
-                via: Via::default(),
-                user_agent: line.client,
-                error_message: line.error,
-            };
-            record.push_to_group(&mut self.group);
-        }
-        let sealed = self.chain.seal_group(&mut self.group);
-        if let Err(error) = self.file.write_all_at(&self.group, self.length) {
-            // Undo: what was not acknowledged must not stand in the log.
-            self.spoiled = self.file.set_len(self.length).is_err();
-            return Err(("write", error));
-        }
-        if durable && let Err(error) = self.file.sync_data() {
-            // After a failed sync nobody knows what is on the disk: this log is at its end.
-            self.spoiled = true;
-            return Err(("sync", error));
-        }
-        self.chain.advance(sealed);
-        self.length += self.group.len() as u64;
-        self.last_seq = seq;
-        self.unpinned = true;
+    /// A step of a rotation or deletion is about to begin. Only tests do anything here.
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests let steps fail, log by log")]
+    fn reached(&self, _step: &'static str) -> io::Result<()> {
         Ok(())
     }
+
+    #[cfg(test)]
+    fn reached(&self, step: &'static str) -> io::Result<()> {
+        match &mut *self.steps.lock().unwrap() {
+            Some(hook) => hook(step),
+            None => Ok(()),
+        }
+    }
 }
+
+fn open_writer(path: &Path, tail: Tail, chain: Chain<LockedArena>) -> Result<Writer, Failed> {
+    rotation::remove_new(path).map_err(|error| ("tidy", error))?;
+    let archive = Archive::list(path).map_err(|error| ("list the files of", error))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|error| ("open", error))?;
+    file.set_len(tail.length).map_err(|error| ("cut", error))?;
+    let first = archive::first_line(&file).map_err(|error| ("read", error))?;
+    Ok(Writer {
+        file,
+        path: path.to_path_buf(),
+        chain,
+        segment: tail.segment,
+        last_seq: tail.last_seq,
+        length: tail.length,
+        first_seq: first.map_or(tail.last_seq + 1, |head| head.seq),
+        first_time: first.map(|head| head.time),
+        archive,
+        settings: LogSettings::default(),
+        group: Vec::with_capacity(64 << 10),
+        unpinned: false,
+        spoiled: false,
+        folder_unsynced: first.is_none(),
+        rotation_failed: None,
+        rotation_announced: false,
+        #[cfg(test)]
+        time: None,
+    })
+}
+
+impl Writer {
+    fn check(&self) -> Result<(), Failed> {
+        self.check_usable()?;
+        let metadata = self.file.metadata().map_err(|error| ("examine", error))?;
+        let at_path = std::fs::symlink_metadata(&self.path).map_err(|error| ("find", error))?;
+        if (metadata.dev(), metadata.ino()) != (at_path.dev(), at_path.ino()) {
+            return Err(("recognise", io::Error::other("another file stands in its place")));
+        }
+        if metadata.len() != self.length {
+            return Err(("recognise", io::Error::other("its length was changed from outside")));
+        }
+        self.check_budget(0, Manner::Request)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! What an operator chooses about the audit log. Plain values: reading a configuration is done elsewhere.
+
+use std::time::Duration;
+
+/// Least bytes of a file before it is rotated: below it there would be more files than lines.
+const LEAST_ROTATE_BYTES: u64 = 4 << 10;
+
+/// When a record counts as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The kernel has it: it survives the end of the daemon, and all but the last second a power loss.
+    Write,
+    /// The disk has it: each group is synced before it is answered.
+    Fsync,
+}
+
+/// What happens when the budget is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    /// The oldest rotated files are deleted, and that is recorded.
+    DeleteOldest,
+    /// Nothing is deleted before its time: requests are refused instead.
+    Refuse,
+}
+
+/// What is sent to the journal as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Journald {
+    /// Nothing.
+    Off,
+    /// Alerts and refusals.
+    Alerts,
+    /// Every record.
+    All,
+}
+
+/// The settings of an [`super::AuditLog`]; may be changed while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogSettings {
+    /// When a record counts as written.
+    pub(crate) durability: Durability,
+    /// Bytes from which on a file is rotated.
+    pub(crate) rotate_bytes: u64,
+    /// How long a rotated file is kept after its last line.
+    pub(crate) keep: Duration,
+    /// Bytes of all files together.
+    pub(crate) budget_bytes: u64,
+    /// Share of the budget from which on the operator is warned.
+    pub(crate) warn_percent: u8,
+    /// What happens when the budget is used up.
+    pub(crate) when_full: WhenFull,
+    /// What is sent to the journal as well.
+    pub(crate) journald: Journald,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Write,
+            rotate_bytes: 64 << 20,
+            keep: Duration::from_hours(400 * 24),
+            budget_bytes: 1 << 30,
+            warn_percent: 80,
+            when_full: WhenFull::DeleteOldest,
+            journald: Journald::Off,
+        }
+    }
+}
+
+impl LogSettings {
+    /// Bytes from which on the current file is rotated: at most a quarter of the budget, since only rotated
+    /// files can be deleted.
+    pub(super) fn rotate_at(&self) -> u64 {
+        self.rotate_bytes.min(self.budget_bytes / 4).max(LEAST_ROTATE_BYTES)
+    }
+}

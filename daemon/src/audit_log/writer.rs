@@ -1,0 +1,218 @@
+//! The current file of the log and its chain: builds a group, writes it, and moves on once it is there.
+//!
+//! Always behind the lock of [`super::AuditLog`]. Must never move the chain on for a group that is not in a file,
+//! and never cut anything but the remains of a group that was not acknowledged.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use keyagent_core::audit::{
+    chain::{Chain, SealedGroup},
+    record::Record,
+};
+use keyagent_sys::memory::LockedArena;
+
+use super::{
+    Standing,
+    archive::{Archive, Stamp, stamp},
+    journal::Copies,
+    line::Line,
+    settings::{Durability, LogSettings, WhenFull},
+};
+use crate::clock;
+
+/// What the daemon itself may still record where requests are refused for want of room.
+const RESERVED_BYTES: u64 = 1 << 20;
+
+/// What could not be done, and why.
+pub(super) type Failed = (&'static str, io::Error);
+
+/// How a group is to be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// A request's lines.
+    Request,
+    /// The daemon's own lines: they may use the reserve behind the budget.
+    Own,
+    /// The same, and on the disk before anything else happens.
+    OwnDurable,
+    /// Lines without which the log could not go on or be tidied: whatever the budget says, on the disk.
+    Needed,
+}
+
+/// The current file and its chain.
+pub(super) struct Writer {
+    pub(super) file: File,
+    /// Where the file is now; not `audit.log` only after a rotation failed half way.
+    pub(super) path: PathBuf,
+    pub(super) chain: Chain<LockedArena>,
+    pub(super) segment: u64,
+    pub(super) last_seq: u64,
+    /// Bytes of the file that belong to complete groups.
+    pub(super) length: u64,
+    /// Number of the file's first line.
+    pub(super) first_seq: u64,
+    /// Time of the file's first line, if it has one.
+    pub(super) first_time: Option<Stamp>,
+    /// The files before this one.
+    pub(super) archive: Archive,
+    pub(super) settings: LogSettings,
+    pub(super) group: Vec<u8>,
+    /// Lines were written since the last pin.
+    pub(super) unpinned: bool,
+    /// A failed write could not be undone: nothing may be appended any more.
+    pub(super) spoiled: bool,
+    /// The folder got names that are not known to be on the disk yet.
+    pub(super) folder_unsynced: bool,
+    /// Why the last rotation failed, until one succeeds.
+    pub(super) rotation_failed: Option<String>,
+    /// Whoever rotates was told that it is time.
+    pub(super) rotation_announced: bool,
+    /// Stands in for the clock.
+    #[cfg(test)]
+    pub(super) time: Option<u64>,
+}
+
+/// A group in `Writer::group` that is complete but not in a file yet.
+pub(super) struct Built {
+    sealed: SealedGroup,
+    last_seq: u64,
+    time: u64,
+}
+
+impl Writer {
+    pub(super) fn standing(&self) -> Standing {
+        Standing { segment: self.segment, seq: self.last_seq, mac: self.chain.last_mac() }
+    }
+
+    /// Whether it is time for another file.
+    pub(super) fn rotation_due(&self) -> bool {
+        self.length >= self.settings.rotate_at() && !self.spoiled
+    }
+
+    /// Appends one group to the current file; all of it is there afterwards, or none.
+    pub(super) fn append<'l>(
+        &mut self,
+        lines: impl Iterator<Item = Line<'l>>,
+        manner: Manner,
+        copies: &mut Copies,
+    ) -> Result<(), Failed> {
+        self.check_usable()?;
+        let built = self.build(lines, copies);
+        self.check_budget(self.group.len() as u64, manner)?;
+        if let Err(error) = self.file.write_all_at(&self.group, self.length) {
+            // Undo: what was not acknowledged must not stand in the log.
+            self.spoiled = self.file.set_len(self.length).is_err();
+            return Err(("write", error));
+        }
+        let durable = matches!(manner, Manner::OwnDurable | Manner::Needed);
+        if durable || self.settings.durability == Durability::Fsync {
+            self.sync()?;
+        }
+        self.length += self.group.len() as u64;
+        self.move_on(built);
+        Ok(())
+    }
+
+    pub(super) fn check_usable(&self) -> Result<(), Failed> {
+        if self.spoiled {
+            return Err(("repair", io::Error::other("an earlier write failed half way")));
+        }
+        Ok(())
+    }
+
+    /// Puts the lines and their mac into `self.group`.
+    pub(super) fn build<'l>(&mut self, lines: impl Iterator<Item = Line<'l>>, copies: &mut Copies) -> Built {
+        self.group.clear();
+        let time = self.now();
+        let mut seq = self.last_seq;
+        for line in lines {
+            seq += 1;
+            let record = Record {
+                segment: self.segment,
+                seq,
+                unix_micros: time,
+                event: line.event,
+                provider: line.key,
+                peer: line.peer,
+                via: line.via,
+                user_agent: line.client,
+                error_message: line.error,
+            };
+            record.push_to_group(&mut self.group);
+            if self.settings.journald.wants(&line) {
+                copies.push(seq, &line);
+            }
+        }
+        Built { sealed: self.chain.seal_group(&mut self.group), last_seq: seq, time }
+    }
+
+    /// The group is in a file: the chain and the numbers follow.
+    pub(super) fn move_on(&mut self, built: Built) {
+        let Built { sealed, last_seq, time } = built;
+        self.chain.advance(sealed);
+        self.last_seq = last_seq;
+        self.unpinned = true;
+        if self.first_time.is_none() {
+            self.first_time = Some(stamp(time));
+        }
+    }
+
+    /// Syncs the file, and its name where that is not done yet.
+    pub(super) fn sync(&mut self) -> Result<(), Failed> {
+        let synced = self.file.sync_data().and_then(|()| self.sync_folder());
+        synced.map_err(|error| {
+            // After a failed sync nobody knows what is on the disk: this log is at its end.
+            self.spoiled = true;
+            ("sync", error)
+        })
+    }
+
+    fn sync_folder(&mut self) -> io::Result<()> {
+        if self.folder_unsynced {
+            super::archive::sync_folder_of(&self.path)?;
+            self.folder_unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Bytes of all files of the log.
+    pub(super) fn total_bytes(&self) -> u64 {
+        self.archive.bytes() + self.length
+    }
+
+    /// Whether `bytes` more fit, where nothing may be deleted to make room.
+    pub(super) fn check_budget(&self, bytes: u64, manner: Manner) -> Result<(), Failed> {
+        let LogSettings { when_full, budget_bytes, .. } = self.settings;
+        let limit = match (when_full, manner) {
+            (WhenFull::DeleteOldest, _) | (_, Manner::Needed) => return Ok(()),
+            (WhenFull::Refuse, Manner::Request) => budget_bytes,
+            (WhenFull::Refuse, Manner::Own | Manner::OwnDurable) => budget_bytes + RESERVED_BYTES,
+        };
+        if self.total_bytes() + bytes <= limit {
+            return Ok(());
+        }
+        let full = format!("its budget of {budget_bytes} bytes is used up, and nothing may be deleted");
+        Err((super::EXTEND, io::Error::new(io::ErrorKind::QuotaExceeded, full)))
+    }
+
+    /// The file the log goes on in; `path` is where it lies.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests stop the clock of one log")]
+    fn now(&self) -> u64 {
+        clock::unix_micros()
+    }
+
+    #[cfg(test)]
+    fn now(&self) -> u64 {
+        self.time.unwrap_or_else(clock::unix_micros)
+    }
+}
