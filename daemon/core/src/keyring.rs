@@ -85,6 +85,9 @@ pub enum KeyringError {
     /// A changed keyring breaks a rule of the format.
     #[error("the change is not possible: {0}")]
     Rule(&'static str),
+    /// The change would leave no room to put a brake on every key.
+    #[error("the keyring is full: it has at most 16 MiB, and room for a brake on every key is kept free")]
+    Full,
     /// The keyring advanced since the change was prepared.
     #[error("the keyring has changed since")]
     Stale,
@@ -254,7 +257,7 @@ impl<A: Arena> Keyring<A> {
         secrets::with_stored_secret(&subkeys.record, identity, stored, then)
     }
 
-    /// Opens the canary again: what `health` does.
+    /// Opens the canary again, without randomness; [`Self::round_trip`] proves more.
     pub fn check_canary(&self) -> Result<(), KeyringError> {
         let Working { identity, subkeys, .. } = &*self.working;
         secrets::with_stored_secret(&subkeys.record, identity, &self.contents.canary, |_, _| ())

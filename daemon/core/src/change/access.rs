@@ -31,7 +31,8 @@ pub type RecordedAccess<A> = (Draft<A>, Vec<AccessChange>);
 /// When somebody went, the key is due `due_seconds` from now, or at the earlier moment it was due at
 /// already, because of `personnel`. A key without a list just gets one, without a timer. Subjects may
 /// come in any order and more than once. [`ChangeError::UnfitSubject`] and
-/// [`ChangeError::AccessTooLong`] for what cannot be written down.
+/// [`ChangeError::AccessTooLong`] for what cannot be written down, [`KeyringError::Full`] for too many of
+/// them in all.
 pub fn record_access<A: Arena>(
     keyring: &Keyring<A>,
     subjects_of_key: impl Fn(&str) -> Vec<String>,
@@ -49,11 +50,15 @@ pub fn record_access<A: Arena>(
         let value = written(key, &current)?;
         changes.push(apply(key, &current, &value, due_at));
     }
-    Ok(if changes.is_empty() { None } else { Some((draft, changes)) })
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    draft.check_room()?;
+    Ok(Some((draft, changes)))
 }
 
 /// Gives a key that was just made its first list, in the same commit: otherwise whoever loses a right
-/// before the next [`record_access`] would go unnoticed.
+/// before the next [`record_access`] would go unnoticed. After an error the draft is to be dropped.
 pub fn begin_access<A: Arena>(
     draft: &mut Draft<A>,
     name: &str,
@@ -65,7 +70,7 @@ pub fn begin_access<A: Arena>(
     }
     let value = written(key, &ordered(subjects))?;
     key.set_access(&value);
-    Ok(())
+    Ok(draft.check_room()?)
 }
 
 fn ordered(mut subjects: Vec<String>) -> Vec<String> {

@@ -29,7 +29,8 @@ pub struct Created {
 /// (see [`super::begin_access`]).
 ///
 /// [`ChangeError::Exists`] for a name that is taken; also refused are a note longer than
-/// [`MAX_NOTE_BYTES`], more keys than [`MAX_KEYS`], and every class but [`Class::Message`].
+/// [`MAX_NOTE_BYTES`], more keys than [`MAX_KEYS`], and every class but [`Class::Message`], and
+/// what would leave no room for brakes ([`KeyringError::Full`]).
 pub fn create_key<A: Arena>(
     keyring: &Keyring<A>,
     name: KeyName<'_>,
@@ -56,5 +57,6 @@ pub fn create_key<A: Arena>(
     let version = key.primary().ok_or(KeyringError::Rule("a new key without a version"))?;
     let key_id = *version.key_id().ok_or(KeyringError::Rule("a new version without an id"))?;
     let created = Created { version: version.number, key_id };
+    draft.check_room()?;
     Ok((draft, created))
 }

@@ -69,7 +69,7 @@ pub enum ChangeError {
         /// Name of the key.
         key: String,
     },
-    /// The keyring refused, or there were no random bytes.
+    /// The keyring refused, is full, or there were no random bytes.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
 }

@@ -4,7 +4,10 @@ use super::*;
 use crate::{
     arena::HeapArena,
     entropy::{Entropy, EntropyFailed},
-    keyring::{Brake, Class, Due, MAX_ACCESS_BYTES, MAX_REASON_BYTES, PERSONNEL, Reason, State},
+    keyring::{
+        Brake, Class, Due, MAX_ACCESS_BYTES, MAX_REASON_BYTES, PERSONNEL, Reason, State, file::MAX_FILE_BYTES,
+    },
+    pin::Pin,
 };
 
 mod model;
@@ -279,6 +282,45 @@ fn what_cannot_be_written_down_is_an_error() {
         record_access(&keyring, many, NOW, DAY).err(),
         Some(ChangeError::AccessTooLong { key: key() })
     );
+}
+
+/// Every key with a list of one subject of this length.
+fn crowd(
+    keyring: &Keyring<HeapArena>,
+    length: usize,
+) -> Result<Option<RecordedAccess<HeapArena>>, ChangeError> {
+    record_access(keyring, |_| vec!["x".repeat(length)], NOW, DAY)
+}
+
+/// Bytes of the file once every key has the longest brake and the head a pin.
+fn braked_bytes(keyring: &Keyring<HeapArena>) -> usize {
+    let reason = "r".repeat(MAX_REASON_BYTES);
+    let draft = disable(keyring, Selection::All, Brake::Compromised, &reason, NOW).unwrap().0;
+    let pin = Pin { segment: 1, seq: 1, mac: [1; 32], generation: 1, head_digest: [1; 32] };
+    draft.prepare(Some(&pin), &mut Counting(9)).unwrap().bytes.len()
+}
+
+#[test]
+fn a_full_keyring_still_takes_a_brake_on_every_key() {
+    const KEYS: usize = 300;
+    let mut keyring = keyring();
+    let (mut draft, mut entropy) = (keyring.draft(), Counting(5));
+    for number in keyring.keys().len()..KEYS {
+        draft.add_key(name(&format!("c/{number}")), Class::Message, &mut entropy, NOW).unwrap();
+    }
+    keyring.confirm(draft.prepare(None, &mut entropy).unwrap()).unwrap();
+    let draft = crowd(&keyring, 1).unwrap().unwrap().0;
+    let mut sparse = keyring.clone();
+    sparse.confirm(draft.prepare(None, &mut entropy).unwrap()).unwrap();
+    let most = 1 + (MAX_FILE_BYTES - braked_bytes(&sparse)) / KEYS;
+    let full = Some(ChangeError::Keyring(KeyringError::Full));
+    assert_eq!(crowd(&keyring, most + 1).err(), full);
+    let draft = crowd(&keyring, most).unwrap().unwrap().0;
+    keyring.confirm(draft.prepare(None, &mut entropy).unwrap()).unwrap();
+    let note = "n".repeat(MAX_NOTE_BYTES);
+    let created = create_key(&keyring, name("one/more"), Class::Message, &note, NOW, &mut entropy);
+    assert_eq!(created.err(), full);
+    assert!(braked_bytes(&keyring) > MAX_FILE_BYTES - KEYS);
 }
 
 #[test]

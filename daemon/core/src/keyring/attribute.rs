@@ -11,6 +11,14 @@ use super::{head::BadHead, key::Key};
 pub const MAX_REASON_BYTES: usize = 256;
 /// Most bytes of a list of subjects, line ends included.
 pub const MAX_ACCESS_BYTES: usize = 60_000;
+/// Most bytes that a brake adds to the head: three attributes with their lengths and the longest values.
+pub(super) const BRAKE_BYTES: usize = 3 * 3
+    + BRAKE.len()
+    + Brake::Compromised.as_str().len()
+    + BRAKE_AT.len()
+    + 8
+    + BRAKE_REASON.len()
+    + MAX_REASON_BYTES;
 /// Why a rotation is due when somebody lost access.
 pub(crate) const PERSONNEL: &str = "personnel";
 
@@ -188,6 +196,10 @@ fn is_access(text: &str) -> bool {
 
 /// Whether a text holds none of the characters that the audit log escapes by number (section 4).
 fn is_printable(text: &str) -> bool {
+    // Nearly every text: lists are long, and read again with every commit.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return true;
+    }
     !text.chars().any(|character| {
         character.is_control()
             || matches!(

@@ -9,13 +9,18 @@ use keyagent_common::name::KeyName;
 use sha2::{Digest, Sha256};
 
 use super::{
-    CANARY_UID, Contents, HEAD_LABEL, Keyring, KeyringError, Working,
+    CANARY_UID, Contents, HEAD_LABEL, Keyring, KeyringError, Working, attribute,
     file::{self, Header},
     head::Head,
     key::{Class, Key, Reason, State, Stored, Version},
     secrets::{self, Identity, Owner},
 };
-use crate::{arena::Arena, cipher, entropy::Entropy, pin::Pin};
+use crate::{
+    arena::Arena,
+    cipher,
+    entropy::Entropy,
+    pin::{self, Pin},
+};
 
 /// Changes that nobody else sees yet.
 pub struct Draft<A: Arena> {
@@ -121,6 +126,21 @@ impl<A: Arena> Draft<A> {
         let before = self.head.keys.len();
         self.head.keys.retain(|key| key.name != name);
         if self.head.keys.len() < before { Ok(()) } else { Err(KeyringError::NoSuchKey) }
+    }
+
+    /// [`KeyringError::Full`] unless a brake with the longest reason can be put on every key: called by
+    /// whatever makes a keyring larger, because an emergency brake must not fail for want of room.
+    pub(crate) fn check_room(&self) -> Result<(), KeyringError> {
+        let head = self.head.encode().map_err(|bad| KeyringError::Rule(bad.0))?.len();
+        let versions = self.head.keys.iter().flat_map(|key| &key.versions);
+        let stored = versions.filter_map(|version| version.stored.as_ref()).chain([&self.canary]);
+        let records: usize = stored.map(|stored| stored.bytes.len()).sum();
+        let brakes = self.head.keys.len() * attribute::BRAKE_BYTES;
+        let around = file::HEADER_BYTES + self.working.slots.len() + file::SEALED_HEAD_BYTES + pin::PIN_BYTES;
+        if around + head + records + brakes > file::MAX_FILE_BYTES {
+            return Err(KeyringError::Full);
+        }
+        Ok(())
     }
 
     /// The bytes of the next generation, with `pin` in the head.

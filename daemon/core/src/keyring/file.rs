@@ -22,6 +22,8 @@ pub const MAX_RECORDS: usize = 200_000;
 pub const HEADER_BYTES: usize = 48;
 /// Bytes of a slot.
 pub const SLOT_BYTES: usize = 88;
+/// Bytes of a sealed head beside its body: length, nonce, tag.
+pub const SEALED_HEAD_BYTES: usize = 44;
 /// Bytes of a record before its nonce: what its associated data covers.
 pub const RECORD_PREFIX_BYTES: usize = 53;
 

@@ -213,7 +213,7 @@ fn destroy(keyring: &mut Keyring<HeapArena>, model: &mut Model, text: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn keyring_and_model_agree_after_every_change(steps in steps()) {
