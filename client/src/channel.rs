@@ -40,8 +40,9 @@ impl Channel {
         &self.path
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
+    /// The end of an operation that begins now; the daemon may wait on purpose for `waiting` of it.
+    pub(crate) fn deadline(&self, waiting: Duration) -> Instant {
+        Instant::now() + self.timeout + waiting
     }
 
     /// Sends the parts in one write where the kernel takes them at once.
@@ -75,6 +76,9 @@ impl Channel {
             }
             self.read_some(deadline)?;
         };
+        if header.on_behalf_of {
+            return Err(self.violation("a flag in a reply"));
+        }
         if header.request_id != request_id {
             return Err(self.violation("a reply to a request that was not made"));
         }

@@ -13,6 +13,7 @@ use keyagent_common::{
     codec,
     context::Context,
     envelope::{DATA_KEY_BYTES, Kind},
+    error::ErrorCode,
     name::KeyName,
     op::{
         DataKey, DataKeyOpen, DataKeyOpenRequest, DataKeyRequest, Decrypt, DecryptRequest, Encrypt,
@@ -56,6 +57,8 @@ pub struct Server {
     pub protocol: u16,
     /// Random per start of the daemon.
     pub instance: [u8; 16],
+    /// Bits for optional features; unknown ones are to be ignored.
+    pub features: u64,
     /// What it allows on this connection.
     pub limits: Limits,
 }
@@ -118,7 +121,7 @@ impl Connection {
     pub fn hello(&mut self) -> Result<&Server, Error> {
         if self.server.is_none() {
             let (id, frame) = self.hello_frame()?;
-            let deadline = self.send(&mut [IoSlice::new(&frame)])?;
+            let deadline = self.send(&mut [IoSlice::new(&frame)], Duration::ZERO)?;
             self.greet(id, deadline)?;
         }
         self.server.as_ref().ok_or_else(|| self.channel.closed())
@@ -126,14 +129,23 @@ impl Connection {
 
     /// Performs any operation. The reply borrows a buffer that is wiped when the connection is dropped.
     pub fn call<O: Operation>(&mut self, request: &O::Request<'_>) -> Result<O::Reply<'_>, Error> {
+        self.call_that_waits::<O>(request, Duration::ZERO)
+    }
+
+    /// The same for an operation with which the daemon may wait for so long on purpose.
+    pub(crate) fn call_that_waits<O: Operation>(
+        &mut self,
+        request: &O::Request<'_>,
+        waiting: Duration,
+    ) -> Result<O::Reply<'_>, Error> {
         if self.server.is_some() || O::CODE.before_hello() {
             let (id, frame) = self.request_frame(O::CODE, request)?;
-            let deadline = self.send(&mut [IoSlice::new(&frame)])?;
+            let deadline = self.send(&mut [IoSlice::new(&frame)], waiting)?;
             return self.reply::<O>(id, deadline);
         }
         let (hello_id, hello) = self.hello_frame()?;
         let (id, frame) = self.request_frame(O::CODE, request)?;
-        let deadline = self.send(&mut [IoSlice::new(&hello), IoSlice::new(&frame)])?;
+        let deadline = self.send(&mut [IoSlice::new(&hello), IoSlice::new(&frame)], waiting)?;
         drop(frame);
         self.greet(hello_id, deadline)?;
         self.reply::<O>(id, deadline)
@@ -165,6 +177,9 @@ impl Connection {
     ) -> Result<DataKeyPair, Error> {
         let request = DataKeyRequest { key: key.as_str(), context: context.as_bytes(), kind: kind as u8 };
         let reply = self.call::<DataKey>(&request)?;
+        if reply.plain.is_empty() {
+            return Err(sealed_only());
+        }
         let version = reply.version;
         let parts = data_key_secret(reply.plain).zip(reply.envelope.try_into().ok());
         match parts {
@@ -182,7 +197,7 @@ impl Connection {
 
     /// Waits until the daemon has closed the connection, at most as long as one operation may take.
     pub fn wait_for_end(&mut self) -> Result<(), Error> {
-        let deadline = self.channel.deadline();
+        let deadline = self.channel.deadline(Duration::ZERO);
         self.channel.wait_for_end(deadline)
     }
 
@@ -207,11 +222,11 @@ impl Connection {
     }
 
     /// Sends within the time of one operation, whose end it returns.
-    fn send(&mut self, parts: &mut [IoSlice<'_>]) -> Result<Instant, Error> {
+    fn send(&mut self, parts: &mut [IoSlice<'_>], waiting: Duration) -> Result<Instant, Error> {
         if std::mem::replace(&mut self.broken, true) {
             return Err(self.channel.closed());
         }
-        let deadline = self.channel.deadline();
+        let deadline = self.channel.deadline(waiting);
         self.channel.send(parts, deadline)?;
         Ok(deadline)
     }
@@ -228,6 +243,7 @@ impl Connection {
             version: reply.server.to_owned(),
             protocol: reply.protocol,
             instance: reply.instance,
+            features: reply.features,
             limits: reply.limits,
         };
         self.server = Some(server);
@@ -256,6 +272,17 @@ impl Connection {
         self.broken = O::CODE == OperationCode::Hello;
         Err(Error::Agent(error))
     }
+}
+
+/// A rule may give data keys in their sealed form only; there is nothing then to seal data with.
+fn sealed_only() -> Error {
+    Error::Agent(AgentError {
+        number: ErrorCode::Denied as u16,
+        operation: OperationCode::DataKey.name(),
+        what: "the policy gives this caller sealed data keys only".to_owned(),
+        why: "a rule with no_reveal never shows the key itself".to_owned(),
+        fix: "keyagent policy explain".to_owned(),
+    })
 }
 
 fn data_key_secret(bytes: &[u8]) -> Option<DataKeySecret> {

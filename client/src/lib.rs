@@ -9,6 +9,7 @@ mod connection;
 mod dial;
 mod environment;
 mod error;
+mod overseeing;
 mod peer;
 
 pub use address::{Address, Attempt, Found};
