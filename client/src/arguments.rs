@@ -106,6 +106,10 @@ pub(crate) enum Verb {
     Init(command::init::Arguments),
     /// Show the fingerprint of the master key in use, or of a key file
     Fingerprint(command::fingerprint::Arguments),
+    /// Show the settings in force and where each was said
+    Config(command::config::Arguments),
+    /// Check the rules, or explain what they say
+    Policy(command::policy::Arguments),
     /// Show the version
     Version,
     /// Explain a verb, or the exit codes

@@ -1,5 +1,6 @@
 //! The verbs, one file each: arguments, effect, and what is shown.
 
+pub(crate) mod config;
 pub(crate) mod decrypt;
 pub(crate) mod doctor;
 pub(crate) mod encrypt;
@@ -9,6 +10,7 @@ pub(crate) mod help;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod lock;
+pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod start;
 pub(crate) mod status;
@@ -45,6 +47,8 @@ pub(crate) fn run(line: CommandLine, console: &Console) -> Result<u8, Failure> {
         Verb::Doctor(arguments) => doctor::run(&session, &arguments),
         Verb::Init(arguments) => init::run(&session, arguments),
         Verb::Fingerprint(arguments) => fingerprint::run(&session, &arguments),
+        Verb::Config(arguments) => config::run(console, &arguments),
+        Verb::Policy(arguments) => policy::run(console, &arguments),
         Verb::Version => version::run(console),
         Verb::Help(arguments) => help::run(console, &arguments),
     }

@@ -123,10 +123,8 @@ pub enum ConfigurationError {
 impl ConfigurationError {
     /// What a person is told.
     pub fn report(&self) -> Report {
-        let report = Report::new(
-            ErrorCode::Configuration,
-            escape(&format!("refusing the configuration: {self}")),
-        );
+        let report =
+            Report::new(ErrorCode::Configuration, escape(&format!("refusing the configuration: {self}")));
         let report = match self.place() {
             Some(Origin::Environment(name)) => report.fact("variable", *name),
             Some(Origin::Flag(name)) => report.fact("flag", *name),
@@ -148,9 +146,13 @@ impl ConfigurationError {
             Self::Missing { fix, .. } => report.fix(fix),
             Self::Value { why, fix, .. } | Self::Policy { why, fix, .. } => report.why(why).fix(fix),
             Self::Twice { first, .. } => report.why(format!("the first one is {first}")),
-            Self::NoSuchName { kind, .. } => report
-                .why("a rule for nobody is a rule that does not do what it says")
-                .fix(format!("getent {} lists them; a number needs no name: {}", data_base(kind), number(kind))),
+            Self::NoSuchName { kind, .. } => {
+                report.why("a rule for nobody is a rule that does not do what it says").fix(format!(
+                    "getent {} lists them; a number needs no name: {}",
+                    data_base(kind),
+                    number(kind)
+                ))
+            }
             Self::LookUpFailed { kind, why, .. } => {
                 report.why(why).fix(format!("a number needs no look-up: {}", number(kind)))
             }

@@ -25,8 +25,8 @@ pub use error::ConfigurationError;
 pub use locations::{SYSTEM_FILE, files};
 pub use origin::{Origin, Setting};
 pub use settings::{
-    AlertSettings, AuditSettings, Durability, Journald, Listener, LockSettings, LogFormat, Settings, SocketMode,
-    WhenFull,
+    AlertSettings, AuditSettings, Durability, Journald, Listener, LockSettings, LogFormat, Settings,
+    SocketMode, WhenFull,
 };
 pub use warnings::Warning;
 

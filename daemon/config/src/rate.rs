@@ -10,7 +10,12 @@ const MOST: u32 = 1_000_000_000;
 /// The rate of a rule; without `burst` as many as `count` may come at once.
 pub(crate) fn rate(given: &Given) -> Result<Rate, Refusal> {
     let fix = "rate = \"100/s burst 200\"";
-    let refuse = || Refusal::new(format!("a rate is COUNT/s, /m or /h, with or without \"burst COUNT\"; counts are 1 to {MOST}"), fix);
+    let refuse = || {
+        Refusal::new(
+            format!("a rate is COUNT/s, /m or /h, with or without \"burst COUNT\"; counts are 1 to {MOST}"),
+            fix,
+        )
+    };
     let mut words = given.text(fix)?.split(' ').filter(|word| !word.is_empty());
     let (number, unit) = words.next().and_then(|word| word.split_once('/')).ok_or_else(refuse)?;
     let count = number_of(number).ok_or_else(refuse)?;
@@ -50,10 +55,22 @@ mod tests {
         assert_eq!(of("100/s"), Some((100, 1, 100)));
         assert_eq!(of("5/minute burst 50"), Some((5, 60, 50)));
         assert_eq!(of("1/h burst  2"), Some((1, 3600, 2)));
-        for bad in
-            ["", "100", "/s", "100/d", "0/s", "-1/s", "+1/s", "1.5/s", "100/s burst", "100/s burst 0", "100/s 200",
-             "100/s burst 1 2", "1000000001/s", "100 /s"]
-        {
+        for bad in [
+            "",
+            "100",
+            "/s",
+            "100/d",
+            "0/s",
+            "-1/s",
+            "+1/s",
+            "1.5/s",
+            "100/s burst",
+            "100/s burst 0",
+            "100/s 200",
+            "100/s burst 1 2",
+            "1000000001/s",
+            "100 /s",
+        ] {
             assert_eq!(of(bad), None, "{bad}");
         }
     }

@@ -24,7 +24,15 @@ macro_rules! who_fields {
 const ROLE: &[&str] = who_fields!();
 /// Fields of a rule.
 const RULE: &[&str] = who_fields!(
-    "socket", "sockets", "name", "keys", "allow", "rate", "require_context", "no_reveal", "delegate"
+    "socket",
+    "sockets",
+    "name",
+    "keys",
+    "allow",
+    "rate",
+    "require_context",
+    "no_reveal",
+    "delegate"
 );
 /// Fields of `delegate`.
 const DELEGATE: &[&str] = who_fields!("keys");
@@ -76,7 +84,8 @@ impl<'n> Rules<'n> {
             }
         }
         let rules = self.rules.iter_mut();
-        let of_rules = rules.flat_map(|rule| [Some(&mut rule.who), rule.delegate.as_mut().map(|d| &mut d.callers)]);
+        let of_rules =
+            rules.flat_map(|rule| [Some(&mut rule.who), rule.delegate.as_mut().map(|d| &mut d.callers)]);
         for who in of_rules.flatten().chain([&mut self.admins, &mut self.operators]) {
             for numbers in [&mut who.uids, &mut who.gids] {
                 numbers.sort_unstable();
@@ -116,7 +125,7 @@ impl<'n> Rules<'n> {
         let allow = texts(&needed(&table, "allow", "allow = [\"encrypt\", \"decrypt\"]")?)?;
         self.found.push(Setting {
             name: format!("rule.{name}"),
-            value: String::new(),
+            value: format!("(rule {})", self.rules.len() + 1),
             origin: table.at.clone(),
         });
         let who = self.who(&table)?;

@@ -21,7 +21,16 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 5] = [
     ("lock", &["idle", "absolute"]),
     (
         "audit",
-        &["durability", "rotate_size", "rotate_age", "keep", "budget", "warn_percent", "when_full", "journald"],
+        &[
+            "durability",
+            "rotate_size",
+            "rotate_age",
+            "keep",
+            "budget",
+            "warn_percent",
+            "when_full",
+            "journald",
+        ],
     ),
     ("alerts", &["decryption_failures", "window"]),
     ("policy", &["rotation_due"]),
@@ -58,7 +67,10 @@ pub(crate) fn layer<'d>(
 ) -> Result<Layer<'d>, ConfigurationError> {
     let tables = SECTIONS.iter().map(|(name, fields)| root.section(name, fields));
     let tables: Vec<Option<Table<'d>>> = tables.collect::<Result<_, _>>()?;
-    Ok(Layer { whole: !(user_mode && kind == SourceKind::System), tables: tables.into_iter().flatten().collect() })
+    Ok(Layer {
+        whole: !(user_mode && kind == SourceKind::System),
+        tables: tables.into_iter().flatten().collect(),
+    })
 }
 
 impl<'d> Scalars<'d> {
@@ -75,7 +87,8 @@ impl<'d> Scalars<'d> {
             listeners: Vec::new(),
             lock: LockSettings {
                 idle: self.one("lock.idle", "never", |given| duration_or_never(given, "1s", LONGEST))?,
-                absolute: self.one("lock.absolute", "never", |given| duration_or_never(given, "1s", LONGEST))?,
+                absolute: self
+                    .one("lock.absolute", "never", |given| duration_or_never(given, "1s", LONGEST))?,
             },
             audit: self.audit()?,
             alerts: AlertSettings {
@@ -161,9 +174,11 @@ impl<'d> Scalars<'d> {
         }
         let found = |name: &str| self.found.iter().find(|setting| setting.name == name);
         let (budget, rotate) = (found("audit.budget"), found("audit.rotate_size"));
-        let shown = |setting: Option<&Setting>| setting.map(|setting| setting.value.clone()).unwrap_or_default();
+        let shown =
+            |setting: Option<&Setting>| setting.map(|setting| setting.value.clone()).unwrap_or_default();
         // The one that somebody wrote is the one to change.
-        let written = [budget, rotate].into_iter().flatten().find(|setting| setting.origin != Origin::Default);
+        let written =
+            [budget, rotate].into_iter().flatten().find(|setting| setting.origin != Origin::Default);
         let field = written.map_or("audit.budget", |setting| setting.name.as_str()).to_owned();
         Err(ConfigurationError::Value {
             at: written.map_or(Origin::Default, |setting| setting.origin.clone()),
@@ -190,10 +205,15 @@ fn outside(environment: &[(&str, &OsStr)], flags: &Flags) -> Vec<Given> {
         };
         outside.push(Given { name: name.to_owned(), shown, at, content });
     };
-    let variable =
-        |name: &str| environment.iter().find(|(known, value)| *known == name && !value.is_empty()).map(|found| found.1);
+    let variable = |name: &str| {
+        environment.iter().find(|(known, value)| *known == name && !value.is_empty()).map(|found| found.1)
+    };
     if let Some(value) = variable("KEYAGENT_KEY_FILE") {
-        add("daemon.key_file", Origin::Environment("KEYAGENT_KEY_FILE"), Content::Path(Path::new(value).into()));
+        add(
+            "daemon.key_file",
+            Origin::Environment("KEYAGENT_KEY_FILE"),
+            Content::Path(Path::new(value).into()),
+        );
     }
     if let Some(value) = variable("KEYAGENT_LOG") {
         let text = value.to_string_lossy().into_owned();

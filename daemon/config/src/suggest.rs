@@ -40,9 +40,15 @@ mod tests {
 
     #[test]
     fn distances_count_single_slips() {
-        for (from, to, expected) in
-            [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("idle", "idel", 1), ("lgo", "log", 1), ("flaw", "lawn", 2), ("abcd", "badc", 2)]
-        {
+        for (from, to, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+            ("idle", "idel", 1),
+            ("lgo", "log", 1),
+            ("flaw", "lawn", 2),
+            ("abcd", "badc", 2),
+        ] {
             assert_eq!(distance(from, to), expected, "{from} {to}");
             assert_eq!(distance(to, from), expected, "{to} {from}");
         }

@@ -44,8 +44,16 @@ fn good(text: &str) -> Configuration {
 
 #[test]
 fn probe() {
-    for text in ["[daemon]\nlgo=\"x\"", "\n\n[[rule]]\nname=\"a\"\nallow=[]\n\n[[rule]]\n# x\nname=\"a\"\nallow=\"x\"", "[lock]\nidle=5", "x", "[[rule]]\nname=\"q\"\nallow=[\n\"a\",\n5]\n"] {
+    for text in [
+        "[daemon]\nlgo=\"x\"",
+        "\n\n[[rule]]\nname=\"a\"\nallow=[]\n\n[[rule]]\n# x\nname=\"a\"\nallow=\"x\"",
+        "[lock]\nidle=5",
+        "x",
+        "[[rule]]\nname=\"q\"\nallow=[\n\"a\",\n5]\n",
+    ] {
         println!("{}", parse(text, Mode::System).unwrap_err().report().to_text("t"));
     }
-    for s in good("[[rule]]\nname=\"q\"\nallow=[\n\"a\",\n\"b\"]\nuser=\"ana\"\n").origins { println!("{} = {} ({})", s.name, s.value, s.origin); }
+    for s in good("[[rule]]\nname=\"q\"\nallow=[\n\"a\",\n\"b\"]\nuser=\"ana\"\n").origins {
+        println!("{} = {} ({})", s.name, s.value, s.origin);
+    }
 }

@@ -123,8 +123,9 @@ impl Content {
 pub(crate) fn duration(given: &Given, least: &str, most: &str) -> Result<Duration, Refusal> {
     let fix = format!("{} = \"{}\"", given.field(), example(given.field()));
     let text = given.text(&fix)?;
-    let time = time(text)
-        .ok_or_else(|| Refusal::new("a time is a whole number and one of s, m, h and d, such as 15m", &fix))?;
+    let time = time(text).ok_or_else(|| {
+        Refusal::new("a time is a whole number and one of s, m, h and d, such as 15m", &fix)
+    })?;
     let (Some(low), Some(high)) = (self::time(least), self::time(most)) else { return Ok(time) };
     if (low..=high).contains(&time) {
         return Ok(time);
@@ -166,8 +167,7 @@ fn time(text: &str) -> Option<Duration> {
 
 /// A size such as `64MiB`: a whole number and `KiB`, `MiB` or `GiB`, or a number of bytes, of at least `least`.
 pub(crate) fn size(given: &Given, least: u64) -> Result<u64, Refusal> {
-    let fix =
-        format!("{} = \"{}\"", given.field(), if given.field() == "budget" { "1GiB" } else { "64MiB" });
+    let fix = format!("{} = \"{}\"", given.field(), if given.field() == "budget" { "1GiB" } else { "64MiB" });
     let bytes = match &given.content {
         Content::Number(bytes) => *bytes,
         Content::Text(text) => bytes(text).ok_or_else(|| {
@@ -257,15 +257,20 @@ mod tests {
 
     #[test]
     fn times_and_sizes_have_exactly_these_forms() {
-        for (text, seconds) in [("1s", 1), ("15m", 900), ("12h", 43_200), ("400d", 34_560_000), ("2 h", 7200)] {
+        for (text, seconds) in [("1s", 1), ("15m", 900), ("12h", 43_200), ("400d", 34_560_000), ("2 h", 7200)]
+        {
             assert_eq!(time(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for bad in ["", "15", "m", "1.5h", "-1s", "1h30m", "1 week", "1M", "99999999999999999999s", "1 \ts", " 1s"]
+        for bad in
+            ["", "15", "m", "1.5h", "-1s", "1h30m", "1 week", "1M", "99999999999999999999s", "1 \ts", " 1s"]
         {
             assert_eq!(time(bad), None, "{bad:?}");
         }
         assert_eq!(time("213503982334602d"), None, "more seconds than fit");
-        assert_eq!((bytes("64MiB"), bytes("1GiB"), bytes("7 KiB")), (Some(64 << 20), Some(1 << 30), Some(7168)));
+        assert_eq!(
+            (bytes("64MiB"), bytes("1GiB"), bytes("7 KiB")),
+            (Some(64 << 20), Some(1 << 30), Some(7168))
+        );
         for bad in ["64", "64MB", "64M", "64mib", "1.5GiB", "17179869184GiB"] {
             assert_eq!(bytes(bad), None, "{bad}");
         }

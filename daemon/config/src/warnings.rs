@@ -46,7 +46,8 @@ impl Configuration {
         if let Some(name) = unknown {
             return Some(format!("no listener is called {name:?}: there the rule never applies"));
         }
-        let through = |listener: &&Listener| rule.who.sockets.is_empty() || rule.who.sockets.contains(&listener.name);
+        let through =
+            |listener: &&Listener| rule.who.sockets.is_empty() || rule.who.sockets.contains(&listener.name);
         let closed = listeners.iter().filter(through).all(|listener| listener.mode == SocketMode::Owner);
         let others = rule.who.uids.is_empty() || rule.who.uids.iter().any(|uid| !self.is_powerful(*uid));
         (closed && others).then(|| {
