@@ -16,10 +16,35 @@ use super::*;
 use crate::{
     arena::HeapArena,
     entropy::{Entropy, EntropyFailed},
+    policy::{Meter, Policy, Rate, Rights, Subject},
 };
 
-const OWNER: Caller<'static> = Caller { uid: 7, gid: 7, pid: 1, client: "test" };
-const OTHER: Caller<'static> = Caller { uid: 8, gid: 7, pid: 1, client: "test" };
+mod rights;
+
+/// Rights of the owner of a daemon that serves nobody else.
+fn owner() -> Rights {
+    Arc::new(Policy::owner_only(7)).rights(&subject(7)).unwrap()
+}
+
+fn subject(uid: u32) -> Subject<'static> {
+    Subject { uid, gid: uid, groups: &[], unit: None, socket: "main" }
+}
+
+fn caller(rights: &Rights) -> Caller<'_> {
+    let (uid, gid) = (rights.uid(), rights.uid());
+    Caller { uid, gid, pid: 1, unit: None, socket: "main", client: "test", rights, on_behalf_of: None }
+}
+
+/// Pays until there is nothing left.
+struct Purse(u32);
+
+impl Meter for Purse {
+    fn take(&mut self, _: u16, _: &Rate, _: u32) -> bool {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or_default();
+        left.is_some()
+    }
+}
 
 /// Bytes that differ from call to call; nothing here has to be unpredictable.
 struct Counting(u8);
@@ -36,7 +61,7 @@ impl Entropy for Counting {
 
 fn engine(master: u8) -> Engine<HeapArena> {
     let (keyring, _) = Keyring::create(&HeapArena, &[master; 32], &mut Counting(master), 0).unwrap();
-    Engine::new(&HeapArena, keyring, Policy::owner_only(7)).unwrap()
+    Engine::new(&HeapArena, keyring).unwrap()
 }
 
 /// Asks and returns code, body of the reply and failure of the facts.
@@ -48,7 +73,12 @@ fn ask<T: codec::Encode>(
 ) -> (u16, Vec<u8>, Option<OperationError>) {
     let body = codec::frame(5, operation as u16, request).unwrap();
     let (mut entropy, mut associated_data) = (Counting(99), Vec::new());
-    let mut work = Work { entropy: &mut entropy, associated_data: &mut associated_data };
+    let mut work = Work {
+        entropy: &mut entropy,
+        associated_data: &mut associated_data,
+        meter: &mut Purse(0),
+        maintenance: false,
+    };
     let mut bytes = vec![0; MAX_MESSAGE_BYTES + 4096];
     let mut replies = ReplyBuffer::new(&mut bytes);
     let request = Request { operation, id: 5, body: &body[HEADER_BYTES..] };
@@ -65,14 +95,14 @@ fn ask<T: codec::Encode>(
 
 fn seal(engine: &Engine<HeapArena>, context: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let request = EncryptRequest { key: "default", context, plaintext };
-    let (code, body, _) = ask(engine, &OWNER, OperationCode::Encrypt, &request);
+    let (code, body, _) = ask(engine, &caller(&owner()), OperationCode::Encrypt, &request);
     assert_eq!(code, 0);
     codec::decode::<EncryptReply<'_>>(&body).unwrap().envelope.to_vec()
 }
 
 fn open(engine: &Engine<HeapArena>, context: &[u8], envelope: &[u8]) -> Result<Vec<u8>, OperationError> {
     let (_, body, failure) =
-        ask(engine, &OWNER, OperationCode::Decrypt, &DecryptRequest { context, envelope });
+        ask(engine, &caller(&owner()), OperationCode::Decrypt, &DecryptRequest { context, envelope });
     match failure {
         Some(failure) => Err(failure),
         None => Ok(codec::decode::<DecryptReply<'_>>(&body).unwrap().plaintext.to_vec()),
@@ -115,24 +145,24 @@ fn data_keys_open_by_their_own_operation_only() {
     let context = context::encode([("file", &b"a"[..])]).unwrap();
     for kind in [Kind::StreamKey, Kind::DataKey] {
         let request = DataKeyRequest { key: "default", context: &context, kind: kind as u8 };
-        let (_, body, _) = ask(&engine, &OWNER, OperationCode::DataKey, &request);
+        let (_, body, _) = ask(&engine, &caller(&owner()), OperationCode::DataKey, &request);
         let made: DataKeyReply<'_> = codec::decode(&body).unwrap();
         assert_eq!((made.plain.len(), made.envelope.len(), made.envelope[0]), (32, 105, kind as u8));
         assert_eq!(open(&engine, &context, made.envelope), Err(OperationError::DoesNotOpen));
         let request = DataKeyOpenRequest { context: &context, envelope: made.envelope };
-        let (_, body, _) = ask(&engine, &OWNER, OperationCode::DataKeyOpen, &request);
+        let (_, body, _) = ask(&engine, &caller(&owner()), OperationCode::DataKeyOpen, &request);
         assert_eq!(codec::decode::<DataKeyOpenReply<'_>>(&body).unwrap().plain, made.plain);
     }
     let message = seal(&engine, EMPTY, &[1; 32]);
     let request = DataKeyOpenRequest { context: EMPTY, envelope: &message };
     assert_eq!(
-        ask(&engine, &OWNER, OperationCode::DataKeyOpen, &request).2,
+        ask(&engine, &caller(&owner()), OperationCode::DataKeyOpen, &request).2,
         Some(OperationError::DoesNotOpen)
     );
 }
 
 fn code(engine: &Engine<HeapArena>, key: &str, context: &[u8], plaintext: &[u8]) -> u16 {
-    ask(engine, &OWNER, OperationCode::Encrypt, &EncryptRequest { key, context, plaintext }).0
+    ask(engine, &caller(&owner()), OperationCode::Encrypt, &EncryptRequest { key, context, plaintext }).0
 }
 
 #[test]
@@ -144,18 +174,8 @@ fn bad_requests_are_told_apart_and_leave_one_error_reply() {
     assert_eq!(code(&engine, "default", EMPTY, &vec![0; MAX_MESSAGE_BYTES + 1]), ErrorCode::TooLarge as u16);
     assert_eq!(code(&engine, "default", EMPTY, &vec![0; MAX_MESSAGE_BYTES]), 0);
     let kind = DataKeyRequest { key: "default", context: EMPTY, kind: 1 };
-    assert_eq!(ask(&engine, &OWNER, OperationCode::DataKey, &kind).0, ErrorCode::InvalidRequest as u16);
-    assert_eq!(ask(&engine, &OWNER, OperationCode::Encrypt, &Empty {}).0, ErrorCode::Malformed as u16);
-}
-
-#[test]
-fn nobody_but_the_owner_is_served() {
-    let engine = engine(3);
-    let request = EncryptRequest { key: "default", context: EMPTY, plaintext: b"x" };
-    assert_eq!(ask(&engine, &OTHER, OperationCode::Encrypt, &request).2, Some(OperationError::Denied));
-    let envelope = seal(&engine, EMPTY, b"x");
-    let request = DecryptRequest { context: EMPTY, envelope: &envelope };
-    assert_eq!(ask(&engine, &OTHER, OperationCode::Decrypt, &request).2, Some(OperationError::Denied));
+    assert_eq!(ask(&engine, &caller(&owner()), OperationCode::DataKey, &kind).0, ErrorCode::InvalidRequest as u16);
+    assert_eq!(ask(&engine, &caller(&owner()), OperationCode::Encrypt, &Empty {}).0, ErrorCode::Malformed as u16);
 }
 
 #[test]
@@ -165,11 +185,16 @@ fn a_record_holds_hashes_of_context_values_only() {
     let body =
         codec::frame(1, 0, &EncryptRequest { key: "default", context: &context, plaintext: b"x" }).unwrap();
     let (mut entropy, mut associated_data) = (Counting(1), Vec::new());
-    let mut work = Work { entropy: &mut entropy, associated_data: &mut associated_data };
+    let mut work = Work {
+        entropy: &mut entropy,
+        associated_data: &mut associated_data,
+        meter: &mut Purse(0),
+        maintenance: false,
+    };
     let mut bytes = [0; 1024];
     let mut replies = ReplyBuffer::new(&mut bytes);
     let request = Request { operation: OperationCode::Encrypt, id: 1, body: &body[HEADER_BYTES..] };
-    let facts = engine.handle(&OWNER, request, &mut work, &mut replies).unwrap();
+    let facts = engine.handle(&caller(&owner()), request, &mut work, &mut replies).unwrap();
     assert_eq!((facts.key, facts.bytes, facts.context.len()), (Some("default"), 1, 1));
     assert_eq!(facts.context[0].0, "user");
     assert!(!alloc::format!("{facts:?}").contains("canary"));
