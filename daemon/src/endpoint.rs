@@ -247,3 +247,6 @@ fn already_running(path: &Path) -> Report {
         .fact("socket", path.display().to_string())
         .fix("keyagent status")
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,3 +189,6 @@ pub(crate) fn write_refusals(shared: &Shared) {
     refusals.written = Some(Instant::now());
     scrub_stack();
 }
+
+#[cfg(test)]
+mod tests;
