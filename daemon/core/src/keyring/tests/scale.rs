@@ -4,6 +4,7 @@ use alloc::format;
 use std::{println, time::Instant};
 
 use super::*;
+use crate::change;
 
 #[test]
 #[ignore = "a measurement: run it alone, with --nocapture"]
@@ -32,6 +33,20 @@ fn how_long_large_keyrings_take() {
         let length = prepared.bytes.len();
         println!(
             "{count} keys, {length} bytes: made {made:?}, draft {copied:?}, prepare {prepare:?}, open {opened:?}"
+        );
+        let subjects = |_: &str| (1000..1020).map(|uid| format!("uid:{uid}")).collect();
+        let begun = Instant::now();
+        let (listed, changes) = change::record_access(&again, subjects, NOW, 0).unwrap().unwrap();
+        let listing = begun.elapsed();
+        let begun = Instant::now();
+        let length = listed.prepare(None, &mut entropy).unwrap().bytes.len();
+        let prepare = begun.elapsed();
+        let begun = Instant::now();
+        let all = change::disable(&again, change::Selection::All, Brake::Disabled, "x", NOW).unwrap().1;
+        assert_eq!((changes.len(), all.len()), (count, count));
+        println!(
+            "  with lists of 20: {length} bytes, listed {listing:?}, prepare {prepare:?}; all braked {:?}",
+            begun.elapsed()
         );
     }
 }
