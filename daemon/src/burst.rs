@@ -4,7 +4,7 @@
 //! but the shared guard that keeps the engine in place.
 
 use std::{
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,13 +19,15 @@ use keyagent_core::{
     engine::{Facts, Request},
     entropy::{Entropy, EntropyFailed},
     ops::{OperationError, Work},
+    policy::{Meter, Rate, Rights},
     reply::{NoRoom, REPLY_OVERHEAD_BYTES, ReplyBuffer},
 };
-use keyagent_sys::{bytes, peer::Peer, random, thread};
+use keyagent_sys::{bytes, random, thread};
 
 use crate::{
     commit::{Answer, Pending},
     control,
+    principal::Principal,
     events::Events,
     state::{Counters, EngineState, Shared},
 };
@@ -38,7 +40,9 @@ pub(crate) const ENTROPY_BYTES: usize = 4096;
 /// Who is at the other end, and what was said so far.
 pub(crate) struct Speaker {
     /// As the kernel told at accept.
-    pub(crate) peer: Peer,
+    pub(crate) principal: Arc<Principal>,
+    /// What the policy gives it.
+    pub(crate) rights: Rights,
     /// From `hello`.
     pub(crate) client: String,
     /// `hello` was answered.
@@ -50,7 +54,25 @@ pub(crate) struct Speaker {
 impl Speaker {
     /// The caller as the core sees it.
     pub(crate) fn caller(&self) -> Caller<'_> {
-        Caller { uid: self.peer.uid, gid: self.peer.gid, pid: self.peer.pid, client: &self.client }
+        Caller {
+            uid: self.principal.uid,
+            gid: self.principal.gid,
+            pid: self.principal.pid,
+            unit: self.principal.unit.as_deref(),
+            socket: &self.principal.socket,
+            client: &self.client,
+            rights: &self.rights,
+            on_behalf_of: None,
+        }
+    }
+}
+
+/// Only the owner is served yet, and owes nothing.
+struct Unmetered;
+
+impl Meter for Unmetered {
+    fn take(&mut self, _: u16, _: &Rate, _: u32) -> bool {
+        false
     }
 }
 
@@ -228,7 +250,12 @@ fn on_data<'b>(
         }
         consumed += frame.header.frame_bytes();
         Counters::add(&shared.counters.operations, 1);
-        let mut work = Work { entropy: &mut entropy, associated_data: scratch.associated_data };
+        let mut work = Work {
+            entropy: &mut entropy,
+            associated_data: scratch.associated_data,
+            meter: &mut Unmetered,
+            maintenance: false,
+        };
         match answer(&guard, speaker, frame, &mut work, &mut replies) {
             Ok(Some(fact)) => facts.push(fact),
             Ok(None) => {}

@@ -6,7 +6,7 @@ use keyagent_common::{
     op::ErrorReply,
 };
 use keyagent_core::{
-    audit::record::{Details, Event, Peer},
+    audit::record::{Details, Event, OnBehalfOf, Peer, Via},
     caller::Caller,
     engine::Facts,
     reply::{NoRoom, ReplyBuffer},
@@ -122,8 +122,22 @@ fn line<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Line<'a> {
         event: Event::Operation { name: facts.operation.name(), details },
         key: facts.key,
         peer: Some(peer(caller)),
+        via: via(facts, caller),
         client: Some(caller.client),
         error: facts.failure.map(keyagent_core::ops::OperationError::what),
+    }
+}
+
+/// Through what it came, and by which right.
+fn via<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Via<'a> {
+    Via {
+        unit: caller.unit,
+        socket: Some(caller.socket),
+        on_behalf_of: facts
+            .on_behalf_of
+            .as_ref()
+            .map(|named| OnBehalfOf { uid: named.uid, unit: named.unit.as_deref() }),
+        rule: facts.rule.as_deref(),
     }
 }
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use keyagent_common::{error::ErrorCode, kdf, key_text, layout::Layout, report::Report};
 use keyagent_core::{
     audit::{AuditRoot, chain::NO_PREVIOUS_MAC, record::Event, verify::Verified},
-    authorize::Policy,
     engine::Engine,
     keyring::Keyring,
     pin::Pin,
@@ -54,7 +53,6 @@ pub(crate) struct Plan<'p> {
     pub(crate) layout: &'p Layout,
     pub(crate) arena: &'p LockedArena,
     pub(crate) lock_policy: LockPolicy,
-    pub(crate) policy: Policy,
     pub(crate) host: &'p str,
     pub(crate) expected_key_id: Option<&'p str>,
     pub(crate) allowed: Allowed,
@@ -261,7 +259,7 @@ impl Plan<'_> {
         keyring: Keyring<LockedArena>,
         audit: AuditLog,
     ) -> Result<(Engine<LockedArena>, AuditLog), Report> {
-        let engine = Engine::new(self.arena, keyring, self.policy)
+        let engine = Engine::new(self.arena, keyring)
             .map_err(|error| store::unusable(&self.layout.keyring, &error))?;
         crate::pinning::write(&audit, &engine, &self.layout.audit_pin).map_err(|error| {
             Report::new(ErrorCode::StoreFailed, "the audit pin cannot be written").why(error.to_string())

@@ -6,15 +6,15 @@
 use std::{
     cell::RefCell,
     collections::BTreeSet,
-    os::fd::{OwnedFd, RawFd},
+    os::fd::RawFd,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
+use keyagent_core::policy::Rights;
 use keyagent_sys::{
     memory::{LockError, LockPolicy, LockedBuffer},
-    peer::Peer,
     thread::{LockedThread, ThreadError, clear_vector_registers, scrub_stack, spawn_on_locked_stack},
 };
 use nix::sys::socket::{Shutdown, shutdown};
@@ -30,7 +30,6 @@ use tokio::{
 use crate::{
     buffers::{MEDIUM_BYTES, MEDIUM_FRAME, Reserve},
     burst::{ENTROPY_BYTES, Speaker},
-    seats::Seat,
     session,
     state::{Counters, Shared},
 };
@@ -47,14 +46,7 @@ pub(crate) const LOCKED_BYTES: usize = STACK_BYTES + INPUT_BYTES + OUTPUT_BYTES 
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
 /// An accepted connection on its way to a worker.
-pub(crate) struct Accepted {
-    /// The socket.
-    pub(crate) socket: OwnedFd,
-    /// As the kernel told at accept.
-    pub(crate) peer: Peer,
-    /// Its share of the connection limits.
-    pub(crate) seat: Seat,
-}
+pub(crate) type Accepted = crate::listen::Accepted<Rights>;
 
 /// Scratch of a worker: used within one burst, wiped after it, never held across an await.
 pub(crate) struct WorkerScratch {
@@ -187,10 +179,11 @@ fn run(shared: Arc<Shared>, scratch: WorkerScratch, mut receiver: UnboundedRecei
 }
 
 async fn connection(worker: Rc<Worker>, accepted: Accepted) {
-    let Accepted { socket, peer, seat } = accepted;
+    let Accepted { socket, principal, rights, seat } = accepted;
     let shared = Arc::clone(&worker.shared);
     Counters::add(&shared.counters.connections, 1);
-    let speaker = Speaker { peer, client: String::new(), greeted: false, instance: shared.settings.instance };
+    let instance = shared.settings.instance;
+    let speaker = Speaker { principal, rights, client: String::new(), greeted: false, instance };
     session::serve(worker, socket, speaker).await;
     shared.counters.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     drop(seat);

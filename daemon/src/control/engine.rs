@@ -102,7 +102,7 @@ fn open_again(
         .ok_or_else(|| store::keyring_missing(&settings.layout, &kdf::master_fingerprint(&master)))?;
     drop(master);
     shared.known.check(&keyring)?;
-    let engine = Engine::new(&shared.arena, keyring, settings.policy)
+    let engine = Engine::new(&shared.arena, keyring)
         .map_err(|error| store::unusable(&settings.layout.keyring, &error))?;
     Ok((engine, root))
 }
