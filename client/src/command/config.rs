@@ -194,7 +194,7 @@ fn read(console: &Console, kind: SourceKind, path: &Path, system: bool) -> Resul
         Ok(text) => Ok(Some(Source { path: path.to_path_buf(), text, kind })),
         Err(error) => {
             let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            let line = good.split(|byte| *byte == b'\n').count();
             let place = Origin::File { path: path.to_path_buf(), line };
             Err(unreadable(path, &format!("{place} is no UTF-8 text")).into())
         }

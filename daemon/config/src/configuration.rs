@@ -5,8 +5,8 @@ use std::{ffi::OsStr, path::PathBuf};
 use keyagent_core::policy::{Mode, Policy, PolicySpec};
 
 use crate::{
-    document::{self, Source, SourceKind, Table},
-    error::ConfigurationError,
+    document::{Document, Source, SourceKind},
+    error::{ConfigurationError, Problem},
     listen::Listeners,
     origin::{Origin, Setting},
     rules::{self, Rules},
@@ -67,13 +67,13 @@ impl Configuration {
     ) -> Result<Self, ConfigurationError> {
         let user_mode = matches!(mode, Mode::User { .. });
         let files = files.iter().filter(|file| user_mode || file.kind != SourceKind::User);
-        let parsed = files.map(|file| Ok((file, document::parse(file)?)));
+        let parsed = files.map(|file| Ok((file.kind, Document::parse(file)?)));
         let parsed: Vec<_> = parsed.collect::<Result<_, ConfigurationError>>()?;
         let (mut layers, mut listeners, mut rules): (Vec<Layer<'_>>, _, _) =
             (Vec::new(), Listeners::new(names, user_mode), Rules::new(names));
-        for (file, document) in &parsed {
-            let root = Table::root(file, document, TOP)?;
-            let layer = scalars::layer(&root, file.kind, user_mode)?;
+        for (kind, document) in &parsed {
+            let root = document.root(TOP)?;
+            let layer = scalars::layer(&root, *kind, user_mode)?;
             // Sockets, roles and rules of the system's file are about the system's agent.
             if layer.whole {
                 listeners.read(&root)?;
@@ -87,7 +87,7 @@ impl Configuration {
         settings.listeners = list;
         let mut origins = scalars.found;
         origins.extend(found);
-        let Rules { admins, operators, rules, found, .. } = rules.finish();
+        let Rules { admins, operators, list: rules, found, .. } = rules.finish();
         let policy = PolicySpec { mode, admins, operators, rules };
         let digest = check(&policy, &found)?;
         origins.extend(found);
@@ -110,13 +110,15 @@ fn check(policy: &PolicySpec, found: &[Setting]) -> Result<[u8; 32], Configurati
         let prefix = format!("{name}.");
         found.iter().find(|setting| setting.name.starts_with(&prefix)).map(|setting| setting.origin.clone())
     };
-    let rule = error.rule.as_deref();
-    let at = rules::place(found, rule, error.field).or_else(|| role(error.field)).unwrap_or(Origin::Default);
-    Err(ConfigurationError::Policy {
+    let name = error.rule.as_deref();
+    let at = rules::place(found, name, error.field).or_else(|| role(error.field)).unwrap_or(Origin::Default);
+    Err(ConfigurationError::new(
         at,
-        table: rule.map_or_else(|| "the policy".to_owned(), |name| format!("rule {name:?}")),
-        field: error.field,
-        why: error.why,
-        fix: error.fix,
-    })
+        Problem::Policy {
+            table: name.map_or_else(|| "the policy".to_owned(), |name| format!("rule {name:?}")),
+            field: error.field,
+            why: error.why,
+            fix: error.fix,
+        },
+    ))
 }

@@ -9,10 +9,17 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{error::ConfigurationError, origin::Origin, suggest::nearest, value::Given};
+use crate::{
+    error::{ConfigurationError, Problem},
+    origin::Origin,
+    suggest::nearest,
+    value::Given,
+};
 
 /// Most bytes of a configuration file.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
+/// Most tables of one name.
+const MAX_SECTIONS: usize = 1024;
 
 /// The text of a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,33 +44,61 @@ pub enum SourceKind {
     Named,
 }
 
+/// A file with its tree.
+#[derive(Debug)]
+pub(crate) struct Document<'s> {
+    source: &'s Source,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
+    tree: Spanned<DeTable<'s>>,
+}
+
+impl<'s> Document<'s> {
+    /// Parses a file.
+    pub(crate) fn parse(source: &'s Source) -> Result<Self, ConfigurationError> {
+        let ends = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines: Vec<usize> = [0].into_iter().chain(ends.map(|(end, _)| end + 1)).collect();
+        let refuse = |offset: usize, problem: Problem| {
+            ConfigurationError::new(Place { source, lines: &lines }.at(&(offset..offset)), problem)
+        };
+        if source.text.len() > MAX_FILE_BYTES {
+            return Err(refuse(0, Problem::TooLarge { bytes: source.text.len() }));
+        }
+        match DeTable::parse(&source.text) {
+            Ok(tree) => Ok(Self { source, lines, tree }),
+            Err(error) => {
+                let message = error.message().to_owned();
+                Err(refuse(error.span().unwrap_or_default().start, Problem::Syntax { message }))
+            }
+        }
+    }
+
+    /// The whole file as a table with these fields.
+    pub(crate) fn root(&self, fields: &'static [&'static str]) -> Result<Table<'_>, ConfigurationError> {
+        let place = Place { source: self.source, lines: &self.lines };
+        let (title, prefix) = ("the file".to_owned(), String::new());
+        let table = Table { place, entries: self.tree.get_ref(), title, prefix, at: place.at(&(0..0)) };
+        table.check(fields)?;
+        Ok(table)
+    }
+}
+
 /// Where a text lies, to turn offsets into lines.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'s> {
+struct Place<'s> {
     source: &'s Source,
+    lines: &'s [usize],
 }
 
 impl<'s> Place<'s> {
     fn at(self, span: &Range<usize>) -> Origin {
-        let before = self.source.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = self.lines.partition_point(|start| *start <= span.start);
         Origin::File { path: self.source.path.clone(), line }
     }
 
     fn text(self, span: &Range<usize>) -> &'s str {
         self.source.text.get(span.clone()).unwrap_or_default()
     }
-}
-
-/// Parses one file.
-pub(crate) fn parse(source: &Source) -> Result<Spanned<DeTable<'_>>, ConfigurationError> {
-    if source.text.len() > MAX_FILE_BYTES {
-        return Err(ConfigurationError::TooLarge { path: source.path.clone(), bytes: source.text.len() });
-    }
-    DeTable::parse(&source.text).map_err(|error| ConfigurationError::Syntax {
-        at: Place { source }.at(&error.span().unwrap_or_default()),
-        message: error.message().to_owned(),
-    })
 }
 
 /// One table of a file.
@@ -93,30 +128,19 @@ pub(crate) struct Value<'d> {
 }
 
 impl<'d> Table<'d> {
-    /// The whole file.
-    pub(crate) fn root(
-        source: &'d Source,
-        parsed: &'d Spanned<DeTable<'d>>,
-        fields: &'static [&'static str],
-    ) -> Result<Self, ConfigurationError> {
-        let at = Origin::File { path: source.path.clone(), line: 1 };
-        let (title, prefix) = ("the file".to_owned(), String::new());
-        let table = Self { place: Place { source }, entries: parsed.get_ref(), title, prefix, at };
-        table.check(fields)?;
-        Ok(table)
-    }
-
     /// Refuses every field that is not named here; the first in the file is told.
     fn check(&self, fields: &'static [&'static str]) -> Result<(), ConfigurationError> {
         let unknown = self.entries.iter().filter(|(name, _)| !fields.contains(&name.get_ref().as_ref()));
         let Some((name, _)) = unknown.min_by_key(|(name, _)| name.span().start) else { return Ok(()) };
-        Err(ConfigurationError::UnknownField {
-            at: self.place.at(&name.span()),
-            field: name.get_ref().clone().into_owned(),
-            table: self.title.clone(),
-            suggestion: nearest(name.get_ref(), fields),
-            known: fields,
-        })
+        Err(ConfigurationError::new(
+            self.place.at(&name.span()),
+            Problem::UnknownField {
+                field: name.get_ref().clone().into_owned(),
+                table: self.title.clone(),
+                suggestion: nearest(name.get_ref(), fields),
+                known: fields,
+            },
+        ))
     }
 
     /// The value of a field, where it is set.
@@ -124,7 +148,6 @@ impl<'d> Table<'d> {
         // The key's line is where a person looks for the field, even if its value begins later.
         let (key, spanned) = self.entries.iter().find(|(name, _)| name.get_ref() == field)?;
         let place = self.place;
-        // The key of an array of tables stands in its first header only; each element has its own span.
         let at = place.at(&key.span());
         Some(Value { place, spanned, name: format!("{}{field}", self.prefix), table: self.title.clone(), at })
     }
@@ -144,6 +167,10 @@ impl<'d> Table<'d> {
     pub(crate) fn sections(&self, name: &'static str) -> Result<Vec<Value<'d>>, ConfigurationError> {
         let Some(value) = self.get(name) else { return Ok(Vec::new()) };
         match value.spanned.get_ref() {
+            DeValue::Array(array) if array.len() > MAX_SECTIONS => {
+                let why = format!("there are at most {MAX_SECTIONS} of them");
+                Err(value.refuse(&why, "one that names a group instead of each of its members"))
+            }
             DeValue::Array(_) => Ok(value.elements()),
             _ => Err(value.refuse("there can be several of them", &format!("[[{name}]] begins each one"))),
         }
@@ -199,12 +226,14 @@ impl<'d> Value<'d> {
 
     /// This value is refused.
     pub(crate) fn refuse(&self, why: &str, fix: &str) -> ConfigurationError {
-        ConfigurationError::Value {
-            at: self.at.clone(),
-            field: self.name.clone(),
-            value: Given::from(self).quoted(),
-            why: why.to_owned(),
-            fix: fix.to_owned(),
-        }
+        ConfigurationError::new(
+            self.at.clone(),
+            Problem::Value {
+                field: self.name.clone(),
+                value: Given::from(self).quoted(),
+                why: why.to_owned(),
+                fix: fix.to_owned(),
+            },
+        )
     }
 }

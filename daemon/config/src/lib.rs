@@ -21,7 +21,7 @@ mod warnings;
 
 pub use configuration::{Configuration, Flags, Names};
 pub use document::{MAX_FILE_BYTES, Source, SourceKind};
-pub use error::ConfigurationError;
+pub use error::{ConfigurationError, Problem};
 pub use locations::{SYSTEM_FILE, files};
 pub use origin::{Origin, Setting};
 pub use settings::{

@@ -5,7 +5,7 @@ use keyagent_common::layout::MAX_SOCKET_PATH_BYTES;
 use crate::{
     configuration::{Flags, Names},
     document::{Table, Value},
-    error::ConfigurationError,
+    error::{ConfigurationError, Problem},
     origin::{Origin, Setting},
     rules::{Kind, id},
     settings::{Listener, SocketMode},
@@ -43,12 +43,10 @@ impl<'n> Listeners<'n> {
         let prefix = format!("listen.{}.", value.peek("name").unwrap_or_default());
         let table = value.table(title.clone(), prefix, FIELDS, "[[listen]] begins each one")?;
         let Some(name_value) = table.get("name") else {
-            return Err(ConfigurationError::Missing {
-                at: table.at,
-                field: "name",
-                table: title,
-                fix: "name = \"agent\"".to_owned(),
-            });
+            return Err(ConfigurationError::new(
+                table.at,
+                Problem::Missing { field: "name", table: title, fix: "name = \"agent\"".to_owned() },
+            ));
         };
         let name = Given::from(&name_value).parse(name)?;
         if self.list.len() >= MOST {
@@ -62,12 +60,13 @@ impl<'n> Listeners<'n> {
         let twice = [
             (format!("listener {name:?}"), first(&|other| other.name == name)),
             (
-                path.as_ref().map_or("a listener without a path".to_owned(), |path| format!("{path:?}")),
+                path.as_ref()
+                    .map_or("a listener without a path".to_owned(), |path| path.display().to_string()),
                 first(&|other| other.path == path),
             ),
         ];
         if let Some((what, Some((_, first)))) = twice.into_iter().find(|(_, first)| first.is_some()) {
-            return Err(ConfigurationError::Twice { at: table.at, what, first: first.clone() });
+            return Err(ConfigurationError::new(table.at, Problem::Twice { what, first: first.clone() }));
         }
         self.record(&table, mode);
         self.list.push((Listener { name, path, mode, group }, table.at));

@@ -7,7 +7,7 @@ use keyagent_core::policy::{DelegateSpec, RuleSpec, Who};
 use crate::{
     configuration::Names,
     document::{Table, Value},
-    error::ConfigurationError,
+    error::{ConfigurationError, Problem},
     origin::{Origin, Setting},
     rate::rate,
     value::{Content, Given, Refusal, name},
@@ -58,24 +58,18 @@ pub(crate) struct Rules<'n> {
     names: &'n dyn Names,
     pub(crate) admins: Who,
     pub(crate) operators: Who,
-    pub(crate) rules: Vec<RuleSpec>,
+    pub(crate) list: Vec<RuleSpec>,
     pub(crate) found: Vec<Setting>,
 }
 
 impl<'n> Rules<'n> {
     pub(crate) fn new(names: &'n dyn Names) -> Self {
-        Self {
-            names,
-            admins: Who::default(),
-            operators: Who::default(),
-            rules: Vec::new(),
-            found: Vec::new(),
-        }
+        Self { names, admins: Who::default(), operators: Who::default(), list: Vec::new(), found: Vec::new() }
     }
 
     /// Lists in order and without doubles, so that equal policies are equal.
     pub(crate) fn finish(mut self) -> Self {
-        for rule in &mut self.rules {
+        for rule in &mut self.list {
             let delegated = rule.delegate.as_mut().map(|delegate| &mut delegate.keys);
             let lists = [&mut rule.keys, &mut rule.allow, &mut rule.require_context];
             for texts in lists.into_iter().chain(delegated) {
@@ -83,7 +77,7 @@ impl<'n> Rules<'n> {
                 texts.dedup();
             }
         }
-        let rules = self.rules.iter_mut();
+        let rules = self.list.iter_mut();
         let of_rules =
             rules.flat_map(|rule| [Some(&mut rule.who), rule.delegate.as_mut().map(|d| &mut d.callers)]);
         for who in of_rules.flatten().chain([&mut self.admins, &mut self.operators]) {
@@ -120,12 +114,15 @@ impl<'n> Rules<'n> {
         let name = Given::from(&name_value).parse(name)?;
         let first = self.found.iter().find(|setting| setting.name == format!("rule.{name}"));
         if let Some(first) = first.map(|setting| setting.origin.clone()) {
-            return Err(ConfigurationError::Twice { at: table.at, what: format!("rule {name:?}"), first });
+            return Err(ConfigurationError::new(
+                table.at,
+                Problem::Twice { what: format!("rule {name:?}"), first },
+            ));
         }
         let allow = texts(&needed(&table, "allow", "allow = [\"encrypt\", \"decrypt\"]")?)?;
         self.found.push(Setting {
             name: format!("rule.{name}"),
-            value: format!("(rule {})", self.rules.len() + 1),
+            value: format!("(rule {})", self.list.len() + 1),
             origin: table.at.clone(),
         });
         let who = self.who(&table)?;
@@ -133,7 +130,7 @@ impl<'n> Rules<'n> {
         for field in ["keys", "allow", "rate", "require_context", "no_reveal"] {
             self.record(table.get(field));
         }
-        self.rules.push(RuleSpec {
+        self.list.push(RuleSpec {
             who,
             keys: optional_texts(&table, "keys")?,
             allow,
@@ -227,8 +224,8 @@ pub(crate) fn id(value: &Value<'_>, kind: Kind, names: &dyn Names) -> Result<u32
     let (at, table, name, kind) = (value.at.clone(), value.table.clone(), name.clone(), kind.word());
     match found {
         Ok(Some(number)) => Ok(number),
-        Ok(None) => Err(ConfigurationError::NoSuchName { at, table, kind, name }),
-        Err(why) => Err(ConfigurationError::LookUpFailed { at, table, kind, name, why }),
+        Ok(None) => Err(ConfigurationError::new(at, Problem::NoSuchName { table, kind, name })),
+        Err(why) => Err(ConfigurationError::new(at, Problem::LookUpFailed { table, kind, name, why })),
     }
 }
 
@@ -249,11 +246,11 @@ pub(crate) fn place(found: &[Setting], rule: Option<&str>, field: &str) -> Optio
 }
 
 fn needed<'d>(table: &Table<'d>, field: &'static str, fix: &str) -> Result<Value<'d>, ConfigurationError> {
-    table.get(field).ok_or_else(|| ConfigurationError::Missing {
-        at: table.at.clone(),
-        field,
-        table: table.title.clone(),
-        fix: fix.to_owned(),
+    table.get(field).ok_or_else(|| {
+        ConfigurationError::new(
+            table.at.clone(),
+            Problem::Missing { field, table: table.title.clone(), fix: fix.to_owned() },
+        )
     })
 }
 

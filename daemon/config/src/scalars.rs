@@ -7,7 +7,7 @@ use std::{ffi::OsStr, path::Path};
 use crate::{
     configuration::Flags,
     document::{SourceKind, Table},
-    error::ConfigurationError,
+    error::{ConfigurationError, Problem},
     origin::{Origin, Setting},
     settings::{
         AlertSettings, AuditSettings, Durability, Journald, LockSettings, LogFormat, Settings, WhenFull,
@@ -180,17 +180,19 @@ impl<'d> Scalars<'d> {
         let written =
             [budget, rotate].into_iter().flatten().find(|setting| setting.origin != Origin::Default);
         let field = written.map_or("audit.budget", |setting| setting.name.as_str()).to_owned();
-        Err(ConfigurationError::Value {
-            at: written.map_or(Origin::Default, |setting| setting.origin.clone()),
-            value: shown(written),
-            field,
-            why: format!(
-                "budget ({}) is less than twice rotate_size ({}): the file being written would use it up",
-                shown(budget),
-                shown(rotate)
-            ),
-            fix: "budget = \"1GiB\", or a smaller rotate_size".to_owned(),
-        })
+        Err(ConfigurationError::new(
+            written.map_or(Origin::Default, |setting| setting.origin.clone()),
+            Problem::Value {
+                value: shown(written),
+                field,
+                why: format!(
+                    "budget ({}) is less than twice rotate_size ({}): the file being written would use it up",
+                    shown(budget),
+                    shown(rotate)
+                ),
+                fix: "budget = \"1GiB\", or a smaller rotate_size".to_owned(),
+            },
+        ))
     }
 }
 

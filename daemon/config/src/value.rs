@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
 
-use crate::{document::Value, error::ConfigurationError, origin::Origin};
+use crate::{
+    document::Value,
+    error::{ConfigurationError, Problem},
+    origin::Origin,
+};
 
 /// A value as it was given in a file, in a variable or by a flag.
 #[derive(Debug, Clone)]
@@ -72,12 +76,11 @@ impl Given {
         &self,
         parse: impl Fn(&Self) -> Result<T, Refusal>,
     ) -> Result<T, ConfigurationError> {
-        parse(self).map_err(|Refusal { why, fix }| ConfigurationError::Value {
-            at: self.at.clone(),
-            field: self.name.clone(),
-            value: self.quoted(),
-            why,
-            fix,
+        parse(self).map_err(|Refusal { why, fix }| {
+            ConfigurationError::new(
+                self.at.clone(),
+                Problem::Value { field: self.name.clone(), value: self.quoted(), why, fix },
+            )
         })
     }
 
@@ -225,19 +228,17 @@ pub(crate) fn one_of<T: Copy>(given: &Given, words: &[(&str, T)]) -> Result<T, R
 /// An absolute path.
 pub(crate) fn path(given: &Given) -> Result<PathBuf, Refusal> {
     let fix = format!("{} = \"/absolute/path\"", given.field());
-    match &given.content {
-        Content::Path(path) => Ok(path.clone()),
-        _ => {
-            let text = given.text(&fix)?;
-            if !text.starts_with('/') {
-                return Err(Refusal::new("what it means would depend on where the daemon was started", fix));
-            }
-            if text.contains('\0') {
-                return Err(Refusal::new("a path has no NUL", fix));
-            }
-            Ok(PathBuf::from(text))
-        }
+    if let Content::Path(path) = &given.content {
+        return Ok(path.clone());
     }
+    let text = given.text(&fix)?;
+    if !text.starts_with('/') {
+        return Err(Refusal::new("what it means would depend on where the daemon was started", fix));
+    }
+    if text.contains('\0') {
+        return Err(Refusal::new("a path has no NUL", fix));
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// A name of 1 to 64 characters of `a-z 0-9 . _ -`.
