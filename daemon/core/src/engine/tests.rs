@@ -174,8 +174,14 @@ fn bad_requests_are_told_apart_and_leave_one_error_reply() {
     assert_eq!(code(&engine, "default", EMPTY, &vec![0; MAX_MESSAGE_BYTES + 1]), ErrorCode::TooLarge as u16);
     assert_eq!(code(&engine, "default", EMPTY, &vec![0; MAX_MESSAGE_BYTES]), 0);
     let kind = DataKeyRequest { key: "default", context: EMPTY, kind: 1 };
-    assert_eq!(ask(&engine, &caller(&owner()), OperationCode::DataKey, &kind).0, ErrorCode::InvalidRequest as u16);
-    assert_eq!(ask(&engine, &caller(&owner()), OperationCode::Encrypt, &Empty {}).0, ErrorCode::Malformed as u16);
+    assert_eq!(
+        ask(&engine, &caller(&owner()), OperationCode::DataKey, &kind).0,
+        ErrorCode::InvalidRequest as u16
+    );
+    assert_eq!(
+        ask(&engine, &caller(&owner()), OperationCode::Encrypt, &Empty {}).0,
+        ErrorCode::Malformed as u16
+    );
 }
 
 #[test]

@@ -123,7 +123,10 @@ const WORDS: [&str; 10] = [
 const KEYS: [&str; 7] = ["default", "a", "a/b", "a/b/c", "b", "b/a", "none"];
 const PATTERNS: [&str; 7] = ["default", "a", "*", "**", "a/*", "a/**", "*/a"];
 
-fn some<T: Clone + core::fmt::Debug + 'static>(all: &'static [T], most: usize) -> impl Strategy<Value = Vec<T>> {
+fn some<T: Clone + core::fmt::Debug + 'static>(
+    all: &'static [T],
+    most: usize,
+) -> impl Strategy<Value = Vec<T>> {
     proptest::collection::vec(proptest::sample::select(all), 0..=most)
 }
 
@@ -159,10 +162,16 @@ prop_compose! {
 
 fn any_subject() -> impl Strategy<Value = Subject<'static>> {
     let groups = proptest::sample::select(vec![&[][..], &[1], &[2, 9]]);
-    let unit = proptest::sample::select(vec![None, Some("x.service"), Some("y@1.service"), Some("y.service")]);
+    let unit =
+        proptest::sample::select(vec![None, Some("x.service"), Some("y@1.service"), Some("y.service")]);
     let socket = proptest::sample::select(vec!["main", "app"]);
-    (0..5_u32, 0..3_u32, groups, unit, socket)
-        .prop_map(|(uid, gid, groups, unit, socket)| Subject { uid, gid, groups, unit, socket })
+    (0..5_u32, 0..3_u32, groups, unit, socket).prop_map(|(uid, gid, groups, unit, socket)| Subject {
+        uid,
+        gid,
+        groups,
+        unit,
+        socket,
+    })
 }
 
 /// Patterns again, by recursion over the text.
