@@ -1,6 +1,9 @@
 //! Who is served (rows 1, 2, 6, 29, 31): the kernel's uid decides before a byte is read, and too many
 //! connections or passed descriptors harm nobody.
 
+mod identity;
+mod told;
+
 use std::{fs, io::IoSlice, os::fd::AsRawFd, path::Path, process::Command};
 
 use keyagent_common::context::EMPTY;
