@@ -1,116 +1,184 @@
 //! Do keyring, audit log and pin belong to each other? Asked at every start, before anything is written.
 //!
-//! The log is read in pieces, so that its length does not matter. Must never repair or move anything.
+//! The log is read in pieces, and only from the file on in which the pinned group lies: what stands in older
+//! files was read by earlier starts, and is looked at again by `audit verify` alone ([`crate::verify`]). Must
+//! never repair or move anything.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{io, path::Path};
 
 use keyagent_common::{error::ErrorCode, layout::Layout, report::Report};
 use keyagent_core::{
     audit::{
         AuditRoot,
-        verify::{Start, Verified, Verifier},
+        bridge::BridgeSecret,
+        verify::{AuditError, Expected, FoundBridges, Start, Verified, Verifier},
     },
     keyring::Keyring,
     pin::{FILE_BYTES, Pin},
 };
 use keyagent_sys::memory::LockedArena;
-use nix::fcntl::OFlag;
 
 use crate::{files, store};
 
-/// Bytes of the log read at once.
-const PIECE_BYTES: usize = 64 << 10;
+mod log_files;
+
+pub(crate) use log_files::LogFiles;
+
 /// How one goes on in spite of what was found.
 const ACCEPT: &str = "go on and have it recorded: keyagent start --accept-rollback";
 
 /// What a log that is in order says, and how long it is.
 pub(crate) struct History {
+    /// Of the files from the pinned one on.
     pub(crate) verified: Verified,
-    /// Bytes of the file.
+    /// Bytes of the current file; 0 if there is none, as after a crash in the middle of a rotation.
     pub(crate) bytes: u64,
 }
 
-/// Log, pin and keyring must belong to each other.
+/// Log, pin and keyring must belong to each other: at start.
 pub(crate) fn examine(
     layout: &Layout,
     keyring: &Keyring<LockedArena>,
     root: &AuditRoot<LockedArena>,
 ) -> Result<History, Report> {
-    let pin = read_pin(&layout.audit_pin, keyring)?;
-    let pins = [Some(&pin), keyring.pin()];
-    let furthest = pins.into_iter().flatten().max_by_key(|pin| pin.seq);
-    let mut walk = Verifier::new(Start::NewLog, root, keyring.keyring_id(), furthest);
-    let bytes = read_log(&layout.audit_log, |piece| walk.push(piece)).map_err(|error| {
-        Report::new(ErrorCode::StoreFailed, "the audit log cannot be read")
-            .fact("file", layout.audit_log.display().to_string())
-            .why(error.to_string())
-            .fix("check owner and rights of the file; nothing was changed")
-    })?;
-    let verified = walk.finish_after_crash().map_err(|error| {
-        Report::new(ErrorCode::AuditTampered, "refusing to start: the audit log was changed, cut or replaced")
-            .fact("file", layout.audit_log.display().to_string())
+    let pin = furthest_pin(layout, keyring)?;
+    let bridges = FoundBridges::none();
+    let expected = Expected {
+        root: Some(root),
+        keyring_id: keyring.keyring_id(),
+        pin: Some(&pin),
+        bridges: &bridges,
+        own_bridge: None,
+    };
+    let history = walk(layout, expected, Verifier::finish_after_crash)?;
+    check_keyring(layout, keyring, &history.verified, &pin)?;
+    Ok(history)
+}
+
+/// The same at the first unlock of a daemon that started locked: it wrote a bridge meanwhile, with the first key
+/// `own`. Nothing was appended by anybody else, so nothing is excused by a crash.
+pub(crate) fn examine_at_unlock(
+    layout: &Layout,
+    keyring: &Keyring<LockedArena>,
+    root: &AuditRoot<LockedArena>,
+    own: &BridgeSecret<LockedArena>,
+) -> Result<History, Report> {
+    let pin = furthest_pin(layout, keyring)?;
+    let bridges = FoundBridges::none();
+    let expected = Expected {
+        root: Some(root),
+        keyring_id: keyring.keyring_id(),
+        pin: Some(&pin),
+        bridges: &bridges,
+        own_bridge: Some(own),
+    };
+    let history = walk(layout, expected, Verifier::finish_strictly)?;
+    check_keyring(layout, keyring, &history.verified, &pin)?;
+    Ok(history)
+}
+
+/// Where the log ends, for a daemon that starts locked: numbers and links are checked from the pinned group on, but
+/// neither macs nor the pin itself, since there is no key. [`examine_at_unlock`] checks the rest.
+pub(crate) fn survey(layout: &Layout, keyring_id: &[u8; 16]) -> Result<History, Report> {
+    let bytes = read_pin_file(&layout.audit_pin)?;
+    let pin = Pin::read_unverified(&bytes).map_err(|error| pin_does_not_hold(&layout.audit_pin, &error))?;
+    let bridges = FoundBridges::none();
+    let expected = Expected::<LockedArena> {
+        root: None,
+        keyring_id,
+        pin: Some(&pin),
+        bridges: &bridges,
+        own_bridge: None,
+    };
+    walk(layout, expected, Verifier::finish_after_crash)
+}
+
+/// Reads the log from the pinned file on, twice if it holds the keys of bridges.
+fn walk(
+    layout: &Layout,
+    expected: Expected<'_, LockedArena>,
+    finish: impl FnOnce(Verifier<'_, LockedArena>) -> Result<Verified, AuditError>,
+) -> Result<History, Report> {
+    let unreadable = |error: (&Path, io::Error)| log_unreadable(error.0, &error.1);
+    let log = LogFiles::open(&layout.audit_log).map_err(|error| log_unreadable(&layout.audit_log, &error))?;
+    let log = log.from_pinned(expected.pin.map_or(0, |pin| pin.seq));
+    let mut bridges = expected.bridges.clone();
+    loop {
+        let mut verifier = Verifier::new(Start::AnyFile, Expected { bridges: &bridges, ..expected });
+        log.push_to(&mut verifier).map_err(unreadable)?;
+        if let Some(found) = verifier.found_bridges() {
+            bridges = found;
+            continue;
+        }
+        let verified = finish(verifier).map_err(|error| {
+            Report::new(
+                ErrorCode::AuditTampered,
+                "refusing to start: the audit log was changed, cut or replaced",
+            )
+            .fact("file", log.path(error.file).unwrap_or(&layout.audit_log).display().to_string())
             .why(error.to_string())
             .fix(format!("restore it, or {ACCEPT}"))
-    })?;
-    let newer = furthest.is_some_and(|pin| pin.generation > keyring.generation());
-    if newer || !verified.accepts_keyring(keyring.generation(), keyring.head_digest()) {
-        let keyring_fact = format!("{}   generation {}", layout.keyring.display(), keyring.generation());
-        return Err(Report::new(
-            ErrorCode::Rollback,
-            "refusing to start: keyring and audit log are out of step",
-        )
+        })?;
+        return Ok(History { verified, bytes: log.current_bytes() });
+    }
+}
+
+/// The keyring is the one of the last intent or commit.
+fn check_keyring(
+    layout: &Layout,
+    keyring: &Keyring<LockedArena>,
+    verified: &Verified,
+    pin: &Pin,
+) -> Result<(), Report> {
+    if is_in_step(keyring, verified, pin) {
+        return Ok(());
+    }
+    let keyring_fact = format!("{}   generation {}", layout.keyring.display(), keyring.generation());
+    Err(Report::new(ErrorCode::Rollback, "refusing to start: keyring and audit log are out of step")
         .fact("file", keyring_fact)
         .fact("file", layout.audit_log.display().to_string())
         .why("one of them was put back from an earlier time, or lost")
-        .fix(format!("restore both from the same backup, or {ACCEPT}")));
-    }
-    Ok(History { verified, bytes })
+        .fix(format!("restore both from the same backup, or {ACCEPT}")))
 }
 
-/// The pin is written before its keyring is put in place: a keyring without one is never in order.
-fn read_pin(path: &Path, keyring: &Keyring<LockedArena>) -> Result<Pin, Report> {
+/// Whether log and pin know this keyring as the one on disk. Where no line says which it was, since the last commit
+/// lies in a file that is not read, the pin does: no keyring was put in place between the two.
+pub(crate) fn is_in_step(keyring: &Keyring<LockedArena>, verified: &Verified, pin: &Pin) -> bool {
+    let (generation, digest) = (keyring.generation(), keyring.head_digest());
+    let pinned = verified.last_commit.is_none() && (pin.generation, &pin.head_digest) == (generation, digest);
+    pin.generation <= generation && (pinned || verified.accepts_keyring(generation, digest))
+}
+
+/// The pin that reaches furthest: that of the file or that of the keyring's head.
+///
+/// The file is written before its keyring is put in place: a keyring without one is never in order.
+pub(crate) fn furthest_pin(layout: &Layout, keyring: &Keyring<LockedArena>) -> Result<Pin, Report> {
+    let bytes = read_pin_file(&layout.audit_pin)?;
+    let pin = keyring.open_pin(&bytes).map_err(|error| pin_does_not_hold(&layout.audit_pin, &error))?;
+    Ok(keyring.pin().filter(|head| head.seq > pin.seq).copied().unwrap_or(pin))
+}
+
+fn read_pin_file(path: &Path) -> Result<Vec<u8>, Report> {
     let bytes = files::read_whole(path, FILE_BYTES as u64).map_err(|error| store::failed(&error))?;
-    let bytes = bytes.ok_or_else(|| {
+    bytes.ok_or_else(|| {
         Report::new(ErrorCode::Rollback, "refusing to start: the pin of the audit log is missing")
             .fact("file", path.display().to_string())
             .why("without it a shortened log could not be told from a complete one")
             .fix(format!("restore it, or {ACCEPT}"))
-    })?;
-    keyring.open_pin(&bytes).map_err(|error| {
-        Report::new(ErrorCode::AuditTampered, "refusing to start: the pin of the audit log does not hold")
-            .fact("file", path.display().to_string())
-            .why(error.to_string())
-            .fix(format!("restore it, or {ACCEPT}"))
     })
 }
 
-/// Hands the whole log over in pieces; its length. A log that does not exist is empty.
-fn read_log(path: &Path, mut hand_over: impl FnMut(&[u8])) -> io::Result<u64> {
-    let flags = OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits() | OFlag::O_NOCTTY.bits();
-    let mut file: File = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut length = 0;
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(length),
-            Ok(count) => {
-                hand_over(piece.get(..count).unwrap_or_default());
-                length += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn pin_does_not_hold(path: &Path, error: &keyagent_core::pin::PinError) -> Report {
+    Report::new(ErrorCode::AuditTampered, "refusing to start: the pin of the audit log does not hold")
+        .fact("file", path.display().to_string())
+        .why(error.to_string())
+        .fix(format!("restore it, or {ACCEPT}"))
+}
+
+/// The log is there and cannot be read.
+pub(crate) fn log_unreadable(path: &Path, error: &io::Error) -> Report {
+    Report::new(ErrorCode::StoreFailed, "the audit log cannot be read")
+        .fact("file", path.display().to_string())
+        .why(error.to_string())
+        .fix("check owner and rights of the file; nothing was changed")
 }

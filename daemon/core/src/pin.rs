@@ -105,6 +105,19 @@ impl Pin {
 
     /// Reads and verifies `audit.pin`; the HMAC is compared in constant time.
     pub fn open(key: &[u8; 32], file: &[u8]) -> Result<Self, PinError> {
+        let (pin, signed, mac) = Self::parse(file)?;
+        authenticator(key, signed).verify(mac.into()).map_err(|_| PinError::DoesNotVerify)?;
+        Ok(pin)
+    }
+
+    /// Reads `audit.pin` without its key: while locked, to find the place from which the log must be in order.
+    /// Whoever can write the file may have chosen every byte; [`Self::open`] follows at unlock.
+    pub fn read_unverified(file: &[u8]) -> Result<Self, PinError> {
+        Self::parse(file).map(|(pin, _, _)| pin)
+    }
+
+    /// The pin, the signed bytes and the HMAC over them.
+    fn parse(file: &[u8]) -> Result<(Self, &[u8], &[u8; 32]), PinError> {
         let file: &[u8; FILE_BYTES] = file.try_into().map_err(|_| PinError::NotAPin)?;
         let (signed, mac) = file.split_last_chunk::<32>().ok_or(PinError::NotAPin)?;
         let rest = signed.strip_prefix(MAGIC).ok_or(PinError::NotAPin)?;
@@ -113,8 +126,7 @@ impl Pin {
             return Err(PinError::UnsupportedVersion(u16::from_le_bytes(*version)));
         }
         let pin = pin.try_into().map_err(|_| PinError::NotAPin)?;
-        authenticator(key, signed).verify(mac.into()).map_err(|_| PinError::DoesNotVerify)?;
-        Ok(Self::from_bytes(pin))
+        Ok((Self::from_bytes(pin), signed, mac))
     }
 }
 
@@ -142,6 +154,8 @@ mod tests {
         assert_eq!(file[75..107], [5; 32]);
         assert_eq!(Pin::open(&[1; 32], &file), Ok(PIN));
         assert_eq!(Pin::open(&[2; 32], &file), Err(PinError::DoesNotVerify));
+        assert_eq!(Pin::read_unverified(&file), Ok(PIN));
+        assert_eq!(Pin::read_unverified(&file[1..]), Err(PinError::NotAPin));
     }
 
     #[test]

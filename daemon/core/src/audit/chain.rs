@@ -134,18 +134,33 @@ pub struct SealedGroup {
 
 /// The mac of one group; `key` is overwritten by the next key.
 pub(super) fn step(key: &mut [u8; 32], previous_mac: &[u8; 32], lines: &[u8]) -> [u8; 32] {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        unreachable!("HMAC accepts keys of any length (RFC 2104)")
-    };
-    let mut next = mac.clone();
+    let mut mac = keyed(key);
+    let next = mac.clone();
     mac.update(&[1]);
     mac.update(previous_mac);
     mac.update(lines);
+    replace(key, next);
+    mac.finalize().into_bytes().into()
+}
+
+/// Steps over a group whose lines are not at hand: `key` is overwritten by the next key.
+pub(super) fn skip(key: &mut [u8; 32]) {
+    let next = keyed(key);
+    replace(key, next);
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    let Ok(mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        unreachable!("HMAC accepts keys of any length (RFC 2104)")
+    };
+    mac
+}
+
+fn replace(key: &mut [u8; 32], mut next: Hmac<Sha256>) {
     next.update(&[2]);
     let mut next = next.finalize().into_bytes();
     key.copy_from_slice(&next);
     next.as_mut_slice().zeroize();
-    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     arena::HeapArena,
     audit::{
-        chain::Chain,
+        chain::{Chain, NO_PREVIOUS_MAC},
         record::{Bridging, Details, Event, Record, Via},
     },
 };
@@ -70,7 +70,12 @@ fn log() -> (Vec<u8>, Pin) {
 }
 
 fn check(log: &[u8], pin: Option<&Pin>) -> Result<Verified, AuditError> {
-    verify(log, Start::NewLog, &root(), &ID, pin)
+    verify(&[log], Start::Oldest, &root(), &ID, pin)
+}
+
+fn expected<'e>(root: &'e AuditRoot<HeapArena>, pin: Option<&'e Pin>) -> Expected<'e, HeapArena> {
+    static NONE: FoundBridges = FoundBridges::none();
+    Expected { root: Some(root), keyring_id: &ID, pin, bridges: &NONE, own_bridge: None }
 }
 
 fn lines(log: &[u8]) -> Vec<&[u8]> {
@@ -161,38 +166,40 @@ fn the_first_bad_line_is_named() {
     let lines = lines(&log);
     let error = |lines: &[&[u8]]| check(&lines.concat(), Some(&pin)).unwrap_err();
     let gap = [&lines[..2], &lines[3..]].concat();
-    assert_eq!(error(&gap), AuditError { line: 3, why: Why::Sequence { expected: 3, found: 4 } });
+    let bad_line = |line, why| AuditError { file: 0, line, seq: line, why };
+    assert_eq!(error(&gap), bad_line(3, Why::Sequence { expected: 3, found: 4 }));
     assert_eq!(error(&gap).to_string(), "audit log, line 3: has number 4 where 3 belongs");
     let edited = lines[2].to_vec();
     let edited = core::str::from_utf8(&edited).unwrap().replace("encrypt", "decrypt");
     let mut bad = lines.clone();
     bad[2] = edited.as_bytes();
-    assert_eq!(error(&bad), AuditError { line: 2, why: Why::Mac { through: 4 } });
+    assert_eq!(error(&bad), bad_line(2, Why::Mac { through: 4 }));
     bad[2] = b"rubbish\n";
-    assert_eq!(error(&bad), AuditError { line: 3, why: Why::Malformed });
-    assert_eq!(error(&lines[1..]), AuditError { line: 1, why: Why::NoSegment });
+    assert_eq!(error(&bad), bad_line(3, Why::Malformed));
+    assert_eq!(error(&lines[1..]), bad_line(1, Why::NoSegment));
     let without_first_segment = [&lines[5..]].concat();
-    let why = Why::SegmentNumber { expected: 1, found: 2 };
-    assert_eq!(error(&without_first_segment), AuditError { line: 1, why });
+    let why = Why::OldestLine { expected: 1, found: 6 };
+    assert_eq!(error(&without_first_segment), AuditError { file: 0, line: 1, seq: 6, why });
 }
 
 #[test]
-fn a_log_may_begin_at_a_later_segment_when_that_is_allowed() {
+fn a_log_may_begin_at_a_later_segment_when_what_stands_before_is_not_asked_for() {
     let (log, pin) = log();
     let later = lines(&log)[5..].concat();
-    let verified = verify(&later, Start::AnySegment, &root(), &ID, Some(&pin)).unwrap();
+    let verified = verify(&[&later], Start::AnyFile, &root(), &ID, Some(&pin)).unwrap();
     assert_eq!(verified.tail, Some(Tail { segment: 2, seq: 10, mac: pin.mac }));
-    assert_eq!(verify(b"", Start::AnySegment, &root(), &ID, None).unwrap().tail, None);
-    assert!(verify(&log[1..], Start::AnySegment, &root(), &ID, None).is_err());
+    assert_eq!(verify(&[b""], Start::AnyFile, &root(), &ID, None).unwrap().tail, None);
+    assert!(verify(&[&log[1..]], Start::AnyFile, &root(), &ID, None).is_err());
 }
 
 #[test]
 fn another_keyring_or_pin_does_not_fit() {
     let (log, pin) = log();
-    assert!(verify(&log, Start::NewLog, &root(), &[8; 16], None).is_err());
+    let error = verify(&[&log], Start::Oldest, &root(), &[8; 16], None).unwrap_err();
+    assert_eq!(error.why, Why::OtherKeyring);
     let other = AuditRoot::derive(&HeapArena, &[2; 32]).unwrap();
-    let error = verify(&log, Start::NewLog, &other, &ID, None).unwrap_err();
-    assert_eq!(error, AuditError { line: 1, why: Why::Mac { through: 1 } });
+    let error = verify(&[&log], Start::Oldest, &other, &ID, None).unwrap_err();
+    assert_eq!(error, AuditError { file: 0, line: 1, seq: 1, why: Why::Mac { through: 1 } });
     for bad in
         [Pin { mac: [0; 32], ..pin }, Pin { seq: 9, ..pin }, Pin { seq: 2, ..pin }, Pin { segment: 1, ..pin }]
     {
@@ -217,7 +224,8 @@ fn in_pieces(
 ) -> (Result<Verified, AuditError>, Result<Verified, AuditError>) {
     let root = root();
     let finish = |strictly: bool| {
-        let mut verifier = Verifier::new(Start::NewLog, &root, &ID, pin);
+        let mut verifier = Verifier::new(Start::Oldest, expected(&root, pin));
+        verifier.begin_file(None);
         log.chunks(size).for_each(|piece| verifier.push(piece));
         if strictly { verifier.finish_strictly() } else { verifier.finish_after_crash() }
     };
@@ -229,7 +237,7 @@ fn pieces_of_any_size_give_the_same_verdict() {
     let (log, pin) = log();
     let whole = check(&log, Some(&pin)).unwrap();
     for size in [1, 7, 100, 1000, log.len()] {
-        assert_eq!(in_pieces(&log, size, Some(&pin)), (Ok(whole), Ok(whole)));
+        assert_eq!(in_pieces(&log, size, Some(&pin)), (Ok(whole.clone()), Ok(whole.clone())));
         assert_eq!(in_pieces(&log[..log.len() - 3], size, None).0, check(&log[..log.len() - 3], None));
     }
 }
@@ -263,7 +271,7 @@ fn behind_the_pin_a_crash_may_have_lost_anything_and_before_it_nothing() {
 #[test]
 fn a_group_without_end_is_refused_at_a_cap() {
     let root = root();
-    let mut verifier = Verifier::new(Start::NewLog, &root, &ID, None);
+    let mut verifier = Verifier::new(Start::Oldest, expected(&root, None));
     for _ in 0..=MAX_GROUP_BYTES / 4096 {
         verifier.push(&[b'x'; 4096]);
     }
