@@ -78,6 +78,16 @@ enum Protection {
     Passphrase,
 }
 
+impl Protection {
+    /// In documents.
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Passphrase => "passphrase",
+        }
+    }
+}
+
 /// The same, as understood.
 struct Plan {
     protection: Protection,
@@ -95,6 +105,7 @@ struct Document {
     fingerprint: String,
     master_id: String,
     key_file: String,
+    protection: &'static str,
     keyring: String,
     backup_key: Option<String>,
     started: bool,
@@ -120,6 +131,7 @@ pub(crate) fn run(session: &Session<'_>, arguments: Arguments) -> Result<u8, Fai
             fingerprint: full,
             master_id: short,
             key_file: plan.key_file.display().to_string(),
+            protection: plan.protection.name(),
             keyring: plan.layout.keyring.display().to_string(),
             backup_key: plan.backup_key.as_ref().map(|path| path.display().to_string()),
             started: plan.start,
@@ -316,8 +328,8 @@ fn start(session: &Session<'_>, plan: &Plan) -> Result<(), Failure> {
     if !daemon_process::answers(daemon.socket(), session.options()?)? {
         daemon_process::start(&daemon, session.options()?)?;
     }
-    if plan.protection == Protection::Passphrase && session.console.can_ask() {
-        unlock::offer(session)?;
+    if plan.protection == Protection::Passphrase {
+        unlock::offer(session, daemon.socket())?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::{
     agent_status::AgentStatus,
-    command::{OK, stop},
+    command::{OK, stop, unlock},
     console,
     daemon_process::{self, Daemon, DaemonArguments},
     detached,
@@ -69,7 +69,9 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     if let [program, rest @ ..] = arguments.command.as_slice() {
         return run_for(session, &daemon, child, program, rest);
     }
-    tell(session, arguments, &daemon, child.is_some())
+    let code = tell(session, arguments, &daemon, child.is_some())?;
+    unlock::offer(session, daemon.socket())?;
+    Ok(code)
 }
 
 /// A daemon that answers, and its process if it was started here.
@@ -142,6 +144,12 @@ fn run_for(
     program: &OsStr,
     arguments: &[OsString],
 ) -> Result<u8, Failure> {
+    if let Err(failure) = unlock::offer(session, daemon.socket()) {
+        if let Some(child) = child {
+            end(session, daemon, child);
+        }
+        return Err(failure);
+    }
     let mut command = detached::in_same_session(program);
     command.args(arguments).env("KEYAGENT_SOCK", daemon.socket()).env_remove("KEYAGENT_KEY");
     let outcome = signals::run(command);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::Args;
-use keyagent_client::{Connection, Error, base_folders, effective_uid};
+use keyagent_client::{Address, Connection, Error, base_folders, effective_uid};
 use keyagent_common::{
     error::ErrorCode,
     fingerprint, kdf,
@@ -64,46 +64,67 @@ struct Document {
     master_id: String,
 }
 
+/// The agent that is to be unlocked.
+struct Receiver<'s> {
+    session: &'s Session<'s>,
+    /// Where it listens, if that is known already.
+    socket: Option<&'s Path>,
+}
+
 /// A protected key and where it was read.
 struct Protected {
     key: Box<ProtectedKey>,
     file: PathBuf,
 }
 
+impl Receiver<'_> {
+    fn connect(&self) -> Result<Connection, Failure> {
+        match self.socket {
+            Some(socket) => Ok(Connection::open(&Address::exactly(socket)?, self.session.options()?)?),
+            None => self.session.connect(),
+        }
+    }
+}
+
 pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
+    let receiver = Receiver { session, socket: None };
     let reply = if arguments.command {
-        send(session, &key_command::run(&arguments.words)?)?
+        send(&receiver, &key_command::run(&arguments.words)?)?
     } else if let Some(number) = arguments.key_fd {
-        send(session, &key_file::read_descriptor(number)?)?
+        send(&receiver, &key_file::read_descriptor(number)?)?
     } else if let Some(path) = &arguments.key_file {
         match key_file::read_checked(path)? {
             Content::Plain(_) if arguments.passphrase_fd.is_some() => return Err(not_protected(path).into()),
-            Content::Plain(key) => send(session, &key)?,
+            Content::Plain(key) => send(&receiver, &key)?,
             Content::Protected(key) => {
-                unprotect(session, &Protected { key, file: path.clone() }, arguments.passphrase_fd)?
+                unprotect(&receiver, &Protected { key, file: path.clone() }, arguments.passphrase_fd)?
             }
         }
     } else if arguments.passphrase_fd.is_some() {
         let place = protected_file(&session.connect()?).filter(|path| exists(path));
         let place = place.ok_or_else(no_protected_file)?;
-        unprotect(session, &read_protected(place)?, arguments.passphrase_fd)?
+        unprotect(&receiver, &read_protected(place)?, arguments.passphrase_fd)?
     } else {
-        from_what_there_is(session)?
+        from_what_there_is(&receiver)?
     };
     tell(session, &reply)
 }
 
-/// Asks for the passphrase of an agent that waits for it, and unlocks it; says nothing where there is
-/// no protected key.
-pub(crate) fn offer(session: &Session<'_>) -> Result<(), Failure> {
-    let mut connection = session.connect()?;
+/// Asks for the passphrase of an agent that was found locked, and unlocks it. Where nobody can be asked,
+/// it says what to do; where there is no protected key, it does nothing.
+pub(crate) fn offer(session: &Session<'_>, socket: &Path) -> Result<(), Failure> {
+    let receiver = Receiver { session, socket: Some(socket) };
+    let mut connection = receiver.connect()?;
     let locked = !AgentStatus::from(connection.call::<Status>(&Empty {})?).is_unlocked();
     let place = protected_file(&connection).filter(|path| locked && exists(path));
     drop(connection);
-    if let Some(place) = place {
-        let reply = unprotect(session, &read_protected(place)?, None)?;
-        session.console.say(&format!("unlocked; master key {}", fingerprint::short(&reply.fingerprint)));
+    let Some(place) = place else { return Ok(()) };
+    if !session.console.can_ask() {
+        session.console.say("it is locked until somebody types the passphrase: keyagent unlock");
+        return Ok(());
     }
+    let reply = unprotect(&receiver, &read_protected(place)?, None)?;
+    session.console.say(&format!("unlocked; master key {}", fingerprint::short(&reply.fingerprint)));
     Ok(())
 }
 
@@ -129,8 +150,8 @@ fn tell(session: &Session<'_>, reply: &UnlockReply) -> Result<u8, Failure> {
 }
 
 /// Without any option: the agent's own source, or else the passphrase.
-fn from_what_there_is(session: &Session<'_>) -> Result<UnlockReply, Failure> {
-    let mut connection = session.connect()?;
+fn from_what_there_is(receiver: &Receiver<'_>) -> Result<UnlockReply, Failure> {
+    let mut connection = receiver.connect()?;
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
     let place = protected_file(&connection).filter(|path| exists(path));
     // An agent that reads a file names it; what cannot be read again it would only refuse.
@@ -138,13 +159,13 @@ fn from_what_there_is(session: &Session<'_>) -> Result<UnlockReply, Failure> {
     match place {
         Some(place) if !status.is_unlocked() && !reads_a_file => {
             drop(connection);
-            unprotect(session, &read_protected(place)?, None)
+            unprotect(receiver, &read_protected(place)?, None)
         }
         place => match (connection.call::<Unlock>(&UnlockRequest { master: &[] }), place) {
             (Ok(reply), _) => Ok(reply),
             (Err(error), Some(place)) if has_no_key(&error) => {
                 drop(connection);
-                unprotect(session, &read_protected(place)?, None)
+                unprotect(receiver, &read_protected(place)?, None)
             }
             (Err(error), _) => Err(error.into()),
         },
@@ -165,12 +186,12 @@ fn read_protected(file: PathBuf) -> Result<Protected, Report> {
 
 /// Opens a protected key, by the passphrase of a descriptor or by asking, and sends it.
 fn unprotect(
-    session: &Session<'_>,
+    receiver: &Receiver<'_>,
     protected: &Protected,
     descriptor: Option<u32>,
 ) -> Result<UnlockReply, Failure> {
-    let mut connection = session.connect()?;
-    let status = check_receiver(session, &mut connection, &protected.key.fingerprint)?;
+    let mut connection = receiver.connect()?;
+    let status = check_receiver(receiver.session, &mut connection, &protected.key.fingerprint)?;
     if status.is_unlocked() {
         return Ok(connection.call::<Unlock>(&UnlockRequest { master: &[] })?);
     }
@@ -179,9 +200,9 @@ fn unprotect(
     let key = match descriptor {
         Some(number) => passphrase::open(&protected.key, &Passphrase::read_descriptor(number)?)?
             .ok_or_else(|| passphrase::wrong(&protected.file.display().to_string()))?,
-        None => ask(session, protected)?,
+        None => ask(receiver.session, protected)?,
     };
-    send(session, &key)
+    send(receiver, &key)
 }
 
 /// Asks until the passphrase is right, three times at most, each wrong one followed by a longer wait.
@@ -202,9 +223,9 @@ fn ask(session: &Session<'_>, protected: &Protected) -> Result<MasterKey, Failur
 }
 
 /// Sends the key to an agent whose key it is.
-fn send(session: &Session<'_>, key: &MasterKey) -> Result<UnlockReply, Failure> {
-    let mut connection = session.connect()?;
-    check_receiver(session, &mut connection, &kdf::master_fingerprint(key.expose_secret()))?;
+fn send(receiver: &Receiver<'_>, key: &MasterKey) -> Result<UnlockReply, Failure> {
+    let mut connection = receiver.connect()?;
+    check_receiver(receiver.session, &mut connection, &kdf::master_fingerprint(key.expose_secret()))?;
     Ok(connection.call::<Unlock>(&UnlockRequest { master: key.expose_secret() })?)
 }
 
