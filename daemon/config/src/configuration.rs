@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, path::PathBuf};
 
-use keyagent_core::policy::{Mode, Policy, PolicySpec};
+use keyagent_core::policy::{Mode, Policy, PolicySpec, Who};
 
 use crate::{
     document::{Document, Source, SourceKind},
@@ -106,19 +106,26 @@ fn check(policy: &PolicySpec, found: &[Setting]) -> Result<[u8; 32], Configurati
         Ok(policy) => return Ok(*policy.digest()),
         Err(error) => error,
     };
-    let role = |name: &str| {
-        let prefix = format!("{name}.");
-        found.iter().find(|setting| setting.name.starts_with(&prefix)).map(|setting| setting.origin.clone())
+    let (title, table) = match &error.rule {
+        Some(name) => (format!("rule {name:?}"), format!("rule.{name}")),
+        None => of_role(policy).map_or(("the policy".to_owned(), "rule".to_owned()), |role| {
+            (format!("[{role}]"), role.to_owned())
+        }),
     };
-    let name = error.rule.as_deref();
-    let at = rules::place(found, name, error.field).or_else(|| role(error.field)).unwrap_or(Origin::Default);
-    Err(ConfigurationError::new(
-        at,
-        Problem::Policy {
-            table: name.map_or_else(|| "the policy".to_owned(), |name| format!("rule {name:?}")),
-            field: error.field,
-            why: error.why,
-            fix: error.fix,
-        },
-    ))
+    let at = rules::place(found, &table, error.field).unwrap_or(Origin::Default);
+    let (field, why, fix) = (error.field, error.why, error.fix);
+    Err(ConfigurationError::new(at, Problem::Policy { table: title, field, why, fix }))
+}
+
+/// The role that is refused without the rest.
+fn of_role(policy: &PolicySpec) -> Option<&'static str> {
+    let alone = |admins: &Who, operators: &Who| {
+        let (admins, operators) = (admins.clone(), operators.clone());
+        Policy::build(PolicySpec { mode: policy.mode, admins, operators, rules: Vec::new() }).is_err()
+    };
+    let nobody = Who::default();
+    if alone(&policy.admins, &nobody) {
+        return Some("admins");
+    }
+    alone(&nobody, &policy.operators).then_some("operators")
 }

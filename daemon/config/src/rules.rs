@@ -229,9 +229,9 @@ pub(crate) fn id(value: &Value<'_>, kind: Kind, names: &dyn Names) -> Result<u32
     }
 }
 
-/// Where a rule or one of its fields stands, for what the policy itself refuses.
-pub(crate) fn place(found: &[Setting], rule: Option<&str>, field: &str) -> Option<Origin> {
-    // Who a rule is about is said by fields of several names.
+/// Where a field of a table stands, for what the policy itself refuses; the table's first line at least.
+pub(crate) fn place(found: &[Setting], table: &str, field: &str) -> Option<Origin> {
+    // Whom a table is about is said by fields of several names.
     let fields: &[&str] = match field {
         "uids" => &["uids", "uid", "users", "user"],
         "gids" => &["gids", "gid", "groups", "group"],
@@ -239,10 +239,11 @@ pub(crate) fn place(found: &[Setting], rule: Option<&str>, field: &str) -> Optio
         "sockets" => &["sockets", "socket"],
         other => &[other],
     };
-    let rule = format!("rule.{}", rule?);
-    let names = fields.iter().map(|field| format!("{rule}.{field}")).chain([rule.clone()]);
-    let mut origins = names.filter_map(|name| found.iter().find(|setting| setting.name == name));
-    origins.next().map(|setting| setting.origin.clone())
+    let names = fields.iter().map(|field| format!("{table}.{field}")).chain([table.to_owned()]);
+    let mut fitting = names.filter_map(|name| found.iter().find(|setting| setting.name == name));
+    let within = format!("{table}.");
+    let first = || found.iter().find(|setting| setting.name.starts_with(&within));
+    fitting.next().or_else(first).map(|setting| setting.origin.clone())
 }
 
 fn needed<'d>(table: &Table<'d>, field: &'static str, fix: &str) -> Result<Value<'d>, ConfigurationError> {
