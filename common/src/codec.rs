@@ -36,6 +36,13 @@ pub fn decode<'a, T: BorrowDecode<'a, ()>>(body: &'a [u8]) -> Result<T, CodecErr
     if used == body.len() { Ok(value) } else { Err(CodecError::Trailing) }
 }
 
+/// Decodes a value at the front of a body, borrowing from it; and what follows it.
+pub fn decode_front<'a, T: BorrowDecode<'a, ()>>(body: &'a [u8]) -> Result<(T, &'a [u8]), CodecError> {
+    let (value, used) =
+        bincode::borrow_decode_from_slice::<T, Config>(body, CONFIG).map_err(|_| CodecError::Malformed)?;
+    Ok((value, body.get(used..).unwrap_or_default()))
+}
+
 /// Encodes into the front of `out`; the number of bytes written.
 pub fn encode<T: Encode>(value: &T, out: &mut [u8]) -> Result<usize, CodecError> {
     bincode::encode_into_slice(value, out, CONFIG).map_err(|_| CodecError::NoRoom)

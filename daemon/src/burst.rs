@@ -12,23 +12,27 @@ use keyagent_common::{
     codec,
     error::ErrorCode,
     frame::{FrameError, HEADER_BYTES, Header},
-    op::{ErrorReply, MAX_WATCH_MILLISECONDS, OperationCode, WatchRequest},
+    op::{ErrorReply, MAX_WATCH_MILLISECONDS, OnBehalfOf, OperationCode, WatchRequest, WatchSeverity},
 };
 use keyagent_core::{
-    caller::Caller,
+    caller::{Asserted, Caller},
     engine::{Facts, Request},
     entropy::{Entropy, EntropyFailed},
     ops::{OperationError, Work},
-    policy::{Meter, Rate, Rights},
+    policy::Rights,
     reply::{NoRoom, REPLY_OVERHEAD_BYTES, ReplyBuffer},
 };
 use keyagent_sys::{bytes, random, thread};
 
 use crate::{
+    alarm,
+    alerts::Subject,
     commit::{Answer, Pending},
-    control,
-    principal::Principal,
+    control::{self, Asked},
     events::Events,
+    metering::MeterOf,
+    metrics::Outcome,
+    principal::Principal,
     state::{Counters, EngineState, Shared},
 };
 
@@ -43,6 +47,8 @@ pub(crate) struct Speaker {
     pub(crate) principal: Arc<Principal>,
     /// What the policy gives it.
     pub(crate) rights: Rights,
+    /// Which policy that was.
+    pub(crate) policy_generation: u64,
     /// From `hello`.
     pub(crate) client: String,
     /// `hello` was answered.
@@ -52,6 +58,17 @@ pub(crate) struct Speaker {
 }
 
 impl Speaker {
+    /// Asks the policy again if there is another one; false if it gives nothing any more.
+    fn is_still_welcome(&mut self, shared: &Shared) -> bool {
+        let generation = shared.policy_in_use.generation();
+        if generation == self.policy_generation {
+            return true;
+        }
+        let Some(rights) = shared.policy().rights(&self.principal.subject()) else { return false };
+        (self.rights, self.policy_generation) = (rights, generation);
+        true
+    }
+
     /// The caller as the core sees it.
     pub(crate) fn caller(&self) -> Caller<'_> {
         Caller {
@@ -64,15 +81,6 @@ impl Speaker {
             rights: &self.rights,
             on_behalf_of: None,
         }
-    }
-}
-
-/// Only the owner is served yet, and owes nothing.
-struct Unmetered;
-
-impl Meter for Unmetered {
-    fn take(&mut self, _: u16, _: &Rate, _: u32) -> bool {
-        false
     }
 }
 
@@ -134,6 +142,10 @@ pub(crate) fn run<'b>(
     scratch: &mut Scratch<'_>,
 ) -> Burst<'b> {
     let replies = ReplyBuffer::new(output);
+    if !speaker.is_still_welcome(shared) {
+        let answer = Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller());
+        return Burst { answer, consumed: 0, end: BurstEnd::Close };
+    }
     // Neither is inlined, whatever the optimiser thinks: their frames too lie where the scrub reaches.
     let (burst, touched_keys) = match next_frame(input) {
         Ok(Some(frame)) if frame.is_on_the_agent() => (on_the_agent(shared, speaker, frame, replies), true),
@@ -170,7 +182,7 @@ pub(crate) fn watched<'b>(
     output: &'b mut [u8],
 ) -> Option<Answer<'b>> {
     let mut replies = ReplyBuffer::new(output);
-    control::tell(&shared.events.after(watching.after), watching.request_id, &mut replies).ok()?;
+    control::tell_events(&shared.events.after(watching.after), watching.request_id, &mut replies).ok()?;
     Some(Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()))
 }
 
@@ -190,16 +202,14 @@ fn on_the_agent<'b>(
         let answer = Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller());
         return Burst { answer, consumed, end: BurstEnd::Watching(watching) };
     }
+    let id = frame.header.request_id;
     let done = match frame.operation {
-        Some(operation) if speaker.greeted || operation.before_hello() => control::run(
-            shared,
-            &speaker.caller(),
-            operation,
-            frame.header.request_id,
-            frame.body,
-            &mut replies,
-        ),
-        _ => replies.error(frame.header.request_id, ErrorCode::HelloRequired, &HELLO_REQUIRED),
+        Some(_) if frame.header.on_behalf_of => replies.error(id, ErrorCode::InvalidRequest, &NOT_FOR_OTHERS),
+        Some(operation) if speaker.greeted || operation.before_hello() => {
+            let caller = &speaker.caller();
+            control::run(&Asked { shared, caller, operation, id, body: frame.body }, &mut replies)
+        }
+        _ => replies.error(id, ErrorCode::HelloRequired, &HELLO_REQUIRED),
     };
     let end = if done.is_ok() { BurstEnd::OnTheAgent } else { BurstEnd::Close };
     Burst {
@@ -216,7 +226,9 @@ fn begin_watch(shared: &Shared, speaker: &Speaker, frame: Frame<'_>) -> Option<W
     let watching = Watching { request_id: frame.header.request_id, after, wait };
     let present_end = after == u64::MAX;
     let waits = speaker.greeted
-        && control::may_watch(shared, speaker)
+        && speaker.rights.may(OperationCode::Watch)
+        && !frame.header.on_behalf_of
+        && !shared.is_locked()
         && !present_end
         && !wait.is_zero()
         && !watching.has_news(&shared.events);
@@ -233,8 +245,10 @@ fn on_data<'b>(
     mut replies: ReplyBuffer<'b>,
     scratch: &mut Scratch<'_>,
 ) -> (Burst<'b>, bool) {
+    let began = Instant::now();
     let guard = shared.engine.read().unwrap_or_else(PoisonError::into_inner);
     let mut entropy = BurstEntropy::new(scratch.stock, input);
+    let (mut meter, maintenance) = (MeterOf(&shared.rates), shared.maintenance.is_on());
     let mut facts = Vec::with_capacity(entropy.frames.min(MAX_IN_FLIGHT));
     let mut consumed = 0;
     let end = loop {
@@ -253,8 +267,8 @@ fn on_data<'b>(
         let mut work = Work {
             entropy: &mut entropy,
             associated_data: scratch.associated_data,
-            meter: &mut Unmetered,
-            maintenance: false,
+            meter: &mut meter,
+            maintenance,
         };
         match answer(&guard, speaker, frame, &mut work, &mut replies) {
             Ok(Some(fact)) => facts.push(fact),
@@ -262,12 +276,22 @@ fn on_data<'b>(
             Err(NoRoom) => break BurstEnd::Close,
         }
     };
-    count_failures(shared, &facts);
-    let touched_keys = !facts.is_empty();
+    let alerts = count(shared, speaker, &facts);
+    let (touched_keys, requests) = (!facts.is_empty(), facts.len());
     let answer = Pending { replies, facts }.commit(&shared.audit, &speaker.caller());
     let end = if answer.is_complete() { end } else { BurstEnd::Close };
     drop(entropy);
     drop(guard);
+    if touched_keys {
+        shared.metrics.took(began.elapsed(), requests);
+        shared.note_use();
+    }
+    if !answer.is_recorded() {
+        alarm::audit_unwritable(shared);
+    }
+    for (subject, failures) in alerts {
+        tell_failures(shared, &subject, failures);
+    }
     (Burst { answer, consumed, end }, touched_keys)
 }
 
@@ -292,9 +316,37 @@ fn answer<'r>(
         replies.error(id, ErrorCode::HelloRequired, &HELLO_REQUIRED)?;
         return Ok(None);
     }
+    if frame.header.on_behalf_of {
+        return answer_on_behalf(engine, speaker, (operation, frame), work, replies);
+    }
     let request = Request { operation, id, body: frame.body };
     Ok(match engine {
         EngineState::Unlocked(engine) => engine.handle(&speaker.caller(), request, work, replies),
+        EngineState::Locked(engine) => Some(engine.handle(request, replies)),
+    })
+}
+
+/// The same for a request that begins with whom it is for: their right is needed as well.
+fn answer_on_behalf<'r>(
+    engine: &'r EngineState,
+    speaker: &Speaker,
+    (operation, frame): (OperationCode, Frame<'r>),
+    work: &mut Work<'_>,
+    replies: &mut ReplyBuffer<'_>,
+) -> Result<Option<Facts<'r>>, NoRoom> {
+    let id = frame.header.request_id;
+    let Ok((OnBehalfOf { uid, gid, unit }, body)) = codec::decode_front(frame.body) else {
+        replies.error(id, ErrorCode::Malformed, &BAD_ASSERTION)?;
+        return Ok(None);
+    };
+    let unit = Some(unit).filter(|unit| !unit.is_empty());
+    let mut asserted = Asserted { uid, gid, unit, rights: None };
+    let rights = speaker.rights.policy().rights(&asserted.subject(&speaker.principal.socket));
+    asserted.rights = rights.as_ref();
+    let caller = Caller { on_behalf_of: Some(asserted), ..speaker.caller() };
+    let request = Request { operation, id, body };
+    Ok(match engine {
+        EngineState::Unlocked(engine) => engine.handle(&caller, request, work, replies),
         EngineState::Locked(engine) => Some(engine.handle(request, replies)),
     })
 }
@@ -305,16 +357,45 @@ fn refuse_broken_frame(replies: &mut ReplyBuffer<'_>) -> BurstEnd {
     BurstEnd::Close
 }
 
-fn count_failures(shared: &Shared, facts: &[Facts<'_>]) {
-    for failure in facts.iter().filter_map(|facts| facts.failure) {
+/// Counts what was done; whose failures are to be told.
+fn count(shared: &Shared, speaker: &Speaker, facts: &[Facts<'_>]) -> Vec<(Subject, usize)> {
+    let mut alerts = Vec::new();
+    for facts in facts {
+        let Some(failure) = facts.failure else {
+            shared.metrics.count(facts.operation, Outcome::Ok);
+            continue;
+        };
+        shared.metrics.count(facts.operation, Outcome::of(failure.code()));
         match failure {
             OperationError::DoesNotOpen | OperationError::UnknownKeyId => {
-                shared.failures.count(Instant::now());
+                let now = Instant::now();
+                shared.failures.count(now);
+                let key = facts.key.map(|key| Subject::Key(key.to_owned()));
+                let unit = speaker.principal.unit.as_deref().map(str::to_owned);
+                let caller = Subject::Caller { uid: speaker.principal.uid, unit };
+                for subject in key.into_iter().chain([caller]) {
+                    let failures = shared.failure_alerts.count(subject.clone(), now);
+                    alerts.extend(failures.map(|failures| (subject, failures)));
+                }
             }
             OperationError::Denied => Counters::add(&shared.counters.denied, 1),
             _ => {}
         }
     }
+    alerts
+}
+
+/// More decryptions of one key, or of one caller, failed than are tolerated.
+fn tell_failures(shared: &Shared, subject: &Subject, failures: usize) {
+    let (key, who) = match subject {
+        Subject::Key(key) => (key.as_str(), String::new()),
+        Subject::Caller { uid, unit: None } => ("", format!(" of uid {uid}")),
+        Subject::Caller { uid, unit: Some(unit) } => ("", format!(" of uid {uid} in {unit}")),
+    };
+    let minutes = shared.tunable().failures.window.as_secs().div_ceil(60);
+    let message = format!("{failures} decryptions{who} failed within {minutes} minutes");
+    let count = (failures as u64, message.as_str());
+    alarm::raise(shared, "decryption_failures", WatchSeverity::Critical, key, count);
 }
 
 /// A complete frame at the front of some bytes.
@@ -436,6 +517,16 @@ const UNKNOWN_OPERATION: ErrorReply<'static> = ErrorReply {
     what: "this agent does not know the operation",
     why: "the client is newer than the agent, or it is no keyagent client",
     fix: "keyagent version; restart the agent after an update",
+};
+const NOT_FOR_OTHERS: ErrorReply<'static> = ErrorReply {
+    what: "this operation cannot be asked for on behalf of somebody else",
+    why: "only operations on data can",
+    fix: "",
+};
+const BAD_ASSERTION: ErrorReply<'static> = ErrorReply {
+    what: "the request does not follow the protocol",
+    why: "it does not say for whom it asks",
+    fix: "",
 };
 const NO_BUFFER: ErrorReply<'static> = ErrorReply {
     what: "the agent has no buffer free for a message of this size",

@@ -26,6 +26,7 @@ pub(crate) struct Pending<'b, 'r> {
 pub(crate) struct Answer<'b> {
     replies: ReplyBuffer<'b>,
     complete: bool,
+    recorded: bool,
 }
 
 impl Answer<'_> {
@@ -38,19 +39,24 @@ impl Answer<'_> {
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
     }
+
+    /// Whether the log took the records; if not, every request that is recorded was refused.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorded
+    }
 }
 
 impl<'b> Pending<'b, '_> {
     /// Records everything in one group; where the log refuses, every audited reply becomes that error.
     pub(crate) fn commit(mut self, log: &AuditLog, caller: &Caller<'_>) -> Answer<'b> {
-        let complete = match self.record(log, caller) {
-            Ok(()) => true,
+        let (recorded, complete) = match self.record(log, caller) {
+            Ok(()) => (true, true),
             Err(error) => {
                 log.complain(&error);
-                self.refuse_all().is_ok()
+                (false, self.refuse_all().is_ok())
             }
         };
-        Answer { replies: self.replies, complete }
+        Answer { replies: self.replies, complete, recorded }
     }
 
     fn record(&self, log: &AuditLog, caller: &Caller<'_>) -> Result<(), AuditUnwritable> {
@@ -138,6 +144,16 @@ fn via<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Via<'a> {
             .as_ref()
             .map(|named| OnBehalfOf { uid: named.uid, unit: named.unit.as_deref() }),
         rule: facts.rule.as_deref(),
+    }
+}
+
+/// A line about what a caller asked for, beside operations on data.
+pub(crate) fn line_of<'a>(caller: &'a Caller<'_>, event: Event<'a>) -> Line<'a> {
+    Line {
+        peer: Some(peer(caller)),
+        via: Via { unit: caller.unit, socket: Some(caller.socket), ..Via::default() },
+        client: Some(caller.client),
+        ..Line::own(event)
     }
 }
 

@@ -1,10 +1,12 @@
-//! Operations on the agent: `hello`, `status`, `health`, `lock`, `unlock`, `reload`, `stop`.
+//! Operations on the agent and on its keys: everything but operations on data.
 //!
-//! Those that change something take the engine exclusively; their record is in the log before the
-//! reply is written.
+//! In this order: decoded, authorised, served or refused because the agent is locked, recorded, answered.
+//! The record is in the log before the reply is written.
 
 mod engine;
 mod examine;
+mod keys;
+mod oversight;
 
 use keyagent_common::{
     codec,
@@ -13,64 +15,183 @@ use keyagent_common::{
     frame::{MAX_LENGTH, MAX_MESSAGE_BYTES},
     key_text::KEY_BYTES,
     op::{
-        Empty, ErrorReply, HelloReply, HelloRequest, Limits, LockReply, MAX_CLIENT_NAME_BYTES, OperationCode,
-        PROTOCOL_VERSION, ReloadReply, UnlockReply, UnlockRequest, WatchEvent, WatchReply,
+        Empty, ErrorReply, FEATURE_ON_BEHALF_OF, HelloReply, HelloRequest, Limits, LockReply,
+        MAX_CLIENT_NAME_BYTES, OperationCode, PROTOCOL_VERSION, ReloadReply, UnlockReply, UnlockRequest,
     },
     report::Report,
 };
 use keyagent_core::{
+    audit::record::{Details, Event},
     caller::Caller,
     reply::{NoRoom, ReplyBuffer},
 };
 
 use crate::{
+    audit_log::{AuditUnwritable, Line},
     burst::{MAX_IN_FLIGHT, Speaker},
-    events::Seen,
-    state::Shared,
+    commit::line_of,
+    metrics::Outcome,
+    state::{Counters, Shared},
 };
 
-pub(crate) use engine::reload;
+pub(crate) use engine::{lock, reload};
+pub(crate) use keys::{NotChanged, change};
+pub(crate) use oversight::tell_events;
 
-/// Answers one operation that needs the engine for itself.
-pub(crate) fn run(
-    shared: &Shared,
-    caller: &Caller<'_>,
-    operation: OperationCode,
-    id: u32,
-    body: &[u8],
-    replies: &mut ReplyBuffer<'_>,
-) -> Result<(), NoRoom> {
+/// One request that is not on data.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) caller: &'a Caller<'a>,
+    pub(crate) operation: OperationCode,
+    pub(crate) id: u32,
+    pub(crate) body: &'a [u8],
+}
+
+/// Answers it.
+pub(crate) fn run(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
+    let before = replies.len();
+    let done = dispatch(asked, replies);
+    // The code of the reply stands behind length and id.
+    let code = replies.frames().get(before + 8..before + 10).and_then(|code| code.first_chunk::<2>());
+    let code = code.map_or(0, |code| u16::from_le_bytes(*code));
+    let outcome = match ErrorCode::from_number(code) {
+        None => Outcome::Ok,
+        Some(code) => Outcome::of(code),
+    };
+    if outcome == Outcome::Denied {
+        Counters::add(&asked.shared.counters.denied, 1);
+    }
+    asked.shared.metrics.count(asked.operation, outcome);
+    done
+}
+
+fn dispatch(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
+    let Asked { shared, caller, operation, id, body } = *asked;
+    let empty = matches!(
+        operation,
+        OperationCode::Status
+            | OperationCode::Health
+            | OperationCode::Stop
+            | OperationCode::Lock
+            | OperationCode::Reload
+    );
+    if empty && codec::decode::<Empty>(body).is_err() {
+        return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
+    }
+    if !caller.rights.may(operation) {
+        return asked.refuse(ErrorCode::Denied, &DENIED, replies);
+    }
+    if needs_keys(operation) && shared.is_locked() {
+        return asked.refuse(ErrorCode::Locked, &LOCKED, replies);
+    }
     match operation {
-        OperationCode::Unlock => unlock(shared, caller, id, body, replies),
-        _ if codec::decode::<Empty>(body).is_err() => {
-            refuse_recorded(shared, caller, operation, id, ErrorCode::Malformed, &MALFORMED, replies)
-        }
-        OperationCode::Status => examine::status(shared, id, replies),
-        OperationCode::Health => examine::health(shared, id, replies),
+        OperationCode::Status => examine::status(asked, replies),
+        OperationCode::Health => examine::health(asked, replies),
+        OperationCode::Unlock => unlock(asked, replies),
         OperationCode::Lock => match engine::lock(shared, Some(caller), "request") {
             Ok((changed, unlockable_here)) => replies.success(id, &LockReply { changed, unlockable_here }),
-            Err(report) => refuse(replies, id, &report),
+            Err(report) => tell(replies, id, &report),
         },
         OperationCode::Reload => match engine::reload(shared, Some(caller), "request") {
-            Ok(generation) => replies.success(id, &ReloadReply { generation, policy: [0; 32], policy_changed: false }),
-            Err(report) => refuse(replies, id, &report),
+            Ok(done) => {
+                let engine::Reloaded { generation, policy, policy_changed } = done;
+                replies.success(id, &ReloadReply { generation, policy, policy_changed })
+            }
+            Err(report) => tell(replies, id, &report),
         },
         OperationCode::Stop => match engine::stop(shared, caller) {
             Ok(()) => replies.success(id, &Empty {}),
-            Err(report) => refuse(replies, id, &report),
+            Err(report) => tell(replies, id, &report),
         },
-        OperationCode::Maintenance
-        | OperationCode::AuditQuery
-        | OperationCode::Watch
-        | OperationCode::KeyCreate
-        | OperationCode::KeyList
-        | OperationCode::KeyDisable
-        | OperationCode::KeyEnable
-        | OperationCode::Hello
+        OperationCode::Maintenance => oversight::maintenance(asked, replies),
+        OperationCode::AuditQuery => oversight::audit_query(asked, replies),
+        OperationCode::Watch => oversight::watch(asked, replies),
+        OperationCode::KeyCreate => keys::create(asked, replies),
+        OperationCode::KeyList => keys::list(asked, replies),
+        OperationCode::KeyDisable => keys::disable(asked, replies),
+        OperationCode::KeyEnable => keys::enable(asked, replies),
+        OperationCode::Hello
         | OperationCode::Encrypt
         | OperationCode::Decrypt
         | OperationCode::DataKey
         | OperationCode::DataKeyOpen => replies.error(id, ErrorCode::Internal, &MALFORMED),
+    }
+}
+
+/// What a locked agent does not do (docs/PROTOCOL.md, section 5).
+fn needs_keys(operation: OperationCode) -> bool {
+    !matches!(
+        operation,
+        OperationCode::Hello
+            | OperationCode::Status
+            | OperationCode::Health
+            | OperationCode::Unlock
+            | OperationCode::Stop
+            | OperationCode::AuditQuery
+    )
+}
+
+impl Asked<'_> {
+    /// Refuses, recorded like any attempt if the operation is one that is recorded.
+    fn refuse(
+        &self,
+        code: ErrorCode,
+        body: &ErrorReply<'_>,
+        replies: &mut ReplyBuffer<'_>,
+    ) -> Result<(), NoRoom> {
+        let looks_only = matches!(self.operation, OperationCode::Status | OperationCode::Health);
+        if !looks_only || code == ErrorCode::Denied {
+            let details = Details { code: Some(code as u16), ..Details::default() };
+            if let Err(error) = self.record(None, details, Some(body.what)) {
+                return tell(replies, self.id, &engine::unwritable(&error));
+            }
+        }
+        replies.error(self.id, code, body)
+    }
+
+    /// Records success, then answers.
+    fn done(
+        &self,
+        key: Option<&str>,
+        details: Details<'_>,
+        replies: &mut ReplyBuffer<'_>,
+        answer: impl FnOnce(&mut ReplyBuffer<'_>) -> Result<(), NoRoom>,
+    ) -> Result<(), NoRoom> {
+        match self.record(key, details, None) {
+            Ok(()) => answer(replies),
+            Err(error) => {
+                let mut report = engine::unwritable(&error);
+                report.what = "done, but the audit log cannot be written".into();
+                tell(replies, self.id, &report)
+            }
+        }
+    }
+
+    /// Records a failure, then tells it.
+    fn failed(
+        &self,
+        key: Option<&str>,
+        reason: &str,
+        report: &Report,
+        replies: &mut ReplyBuffer<'_>,
+    ) -> Result<(), NoRoom> {
+        let reason = Some(reason).filter(|reason| !reason.is_empty());
+        let details = Details { code: Some(report.code as u16), reason, ..Details::default() };
+        match self.record(key, details, Some(&report.what)) {
+            Ok(()) => tell(replies, self.id, report),
+            Err(error) => tell(replies, self.id, &engine::unwritable(&error)),
+        }
+    }
+
+    fn record(
+        &self,
+        key: Option<&str>,
+        details: Details<'_>,
+        error: Option<&str>,
+    ) -> Result<(), AuditUnwritable> {
+        let event = Event::Operation { name: self.operation.name(), details };
+        self.shared.audit.append(&[Line { key, error, ..line_of(self.caller, event) }])
     }
 }
 
@@ -112,86 +233,54 @@ pub(crate) fn hello(
         protocol_max: PROTOCOL_VERSION,
         server: concat!("keyagentd/", env!("CARGO_PKG_VERSION")),
         instance: speaker.instance,
-        features: 0,
+        features: FEATURE_ON_BEHALF_OF,
         limits,
     };
     replies.success(id, &reply)
 }
 
-/// Whether somebody may watch what happens.
-pub(crate) fn may_watch(_shared: &Shared, _speaker: &Speaker) -> bool {
-    true
-}
-
-/// Tells events.
-pub(crate) fn tell(seen: &Seen, id: u32, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
-    let events = seen.events.iter().map(|event| WatchEvent {
-        number: event.number,
-        unix_micros: event.unix_micros,
-        kind: event.kind,
-        severity: event.severity,
-        key: &event.key,
-        message: &event.message,
-    });
-    let events = events.collect();
-    replies.success(id, &WatchReply { next: seen.next, lost: seen.lost, events })
-}
-
-fn unlock(
-    shared: &Shared,
-    caller: &Caller<'_>,
-    id: u32,
-    body: &[u8],
-    replies: &mut ReplyBuffer<'_>,
-) -> Result<(), NoRoom> {
-    let refused = |code, why, replies: &mut ReplyBuffer<'_>| {
-        refuse_recorded(shared, caller, OperationCode::Unlock, id, code, why, replies)
-    };
-    let Ok(UnlockRequest { master }) = codec::decode(body) else {
-        return refused(ErrorCode::Malformed, &MALFORMED, replies);
+fn unlock(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
+    let Ok(UnlockRequest { master }) = codec::decode(asked.body) else {
+        return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
     let given: Option<&[u8; KEY_BYTES]> = match master.try_into() {
         Ok(key) => Some(key),
         Err(_) if master.is_empty() => None,
-        Err(_) => return refused(ErrorCode::InvalidRequest, &BAD_KEY_LENGTH, replies),
+        Err(_) => return asked.refuse(ErrorCode::InvalidRequest, &BAD_KEY_LENGTH, replies),
     };
-    match engine::unlock(shared, caller, given) {
-        Ok((changed, fingerprint)) => replies.success(id, &UnlockReply { changed, fingerprint }),
-        Err(report) => refuse(replies, id, &report),
+    match engine::unlock(asked.shared, asked.caller, given) {
+        Ok((changed, fingerprint)) => replies.success(asked.id, &UnlockReply { changed, fingerprint }),
+        Err(report) => tell(replies, asked.id, &report),
     }
 }
 
-/// A request that did not get as far as its operation: recorded like any attempt, if the operation is.
-fn refuse_recorded(
-    shared: &Shared,
-    caller: &Caller<'_>,
-    operation: OperationCode,
-    id: u32,
-    code: ErrorCode,
-    body: &ErrorReply<'_>,
-    replies: &mut ReplyBuffer<'_>,
-) -> Result<(), NoRoom> {
-    let recorded = !matches!(operation, OperationCode::Status | OperationCode::Health);
-    match recorded.then(|| engine::record_refusal(shared, caller, operation, code, body.what)) {
-        Some(Err(report)) => refuse(replies, id, &report),
-        _ => replies.error(id, code, body),
-    }
-}
-
-fn refuse(replies: &mut ReplyBuffer<'_>, id: u32, report: &Report) -> Result<(), NoRoom> {
+/// Answers with a report.
+fn tell(replies: &mut ReplyBuffer<'_>, id: u32, report: &Report) -> Result<(), NoRoom> {
     let mut parts: Vec<String> =
         report.facts.iter().map(|(label, value)| format!("{label} {value}")).collect();
-    parts.push(report.why.clone());
+    parts.extend(Some(report.why.clone()).filter(|why| !why.is_empty()));
     let why = parts.join("; ");
     // The same failures are told at start, where they begin with what they prevent.
     let what = report.what.strip_prefix("refusing to start: ").unwrap_or(&report.what);
     replies.error(id, report.code, &ErrorReply { what, why: &why, fix: &report.fix })
 }
 
+/// The agent is locked.
+pub(crate) fn locked() -> Report {
+    Report::new(ErrorCode::Locked, LOCKED.what).why(LOCKED.why).fix(LOCKED.fix)
+}
+
 fn saturating_u32(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
+const LOCKED: ErrorReply<'static> =
+    ErrorReply { what: "the agent is locked", why: "no key is in its memory", fix: "keyagent unlock" };
+const DENIED: ErrorReply<'static> = ErrorReply {
+    what: "not allowed",
+    why: "the policy gives this caller no right to it",
+    fix: "ask an administrator; as one of them: keyagent policy explain",
+};
 const MALFORMED: ErrorReply<'static> =
     ErrorReply { what: "the request does not follow the protocol", why: "its body does not decode", fix: "" };
 const BAD_CLIENT_NAME: ErrorReply<'static> =

@@ -1,35 +1,43 @@
 //! The control thread: opens everything, starts the workers, accepts, and ends in order.
 
 use std::{
-    os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool},
     time::Instant,
 };
 
-use interprocess::os::unix::uds_local_socket::tokio::Listener;
 use keyagent_common::{error::ErrorCode, fingerprint, layout::Layout, report::Report};
-use keyagent_core::{audit::record::Event, authorize::Policy, engine::LockedEngine};
+use keyagent_core::{audit::record::Event, engine::LockedEngine};
 use keyagent_sys::{
     memory::{Backing, LockPolicy, LockedArena},
-    peer, random,
+    random,
     thread::{self, clear_vector_registers, scrub_stack},
 };
 use tokio::{sync::Notify, task::LocalSet};
 
 use crate::{
+    access,
+    alarm::Told,
+    alerts::FailureAlerts,
     audit_log::Line,
+    back_off::BackOff,
     buffers::{self, Buffers},
+    configuration::{self, Loaded, Places},
     control,
-    endpoint::Endpoint,
+    endpoint::{Door, Endpoints},
     events::Events,
     failures::FailureWindow,
-    listen::{self, Refusals},
+    listen::{self, Doors, Refusals},
+    maintenance::Maintenance,
+    metering::Rates,
+    metrics::Metrics,
     options::Options,
     pinning::{self, PinFile},
+    principal::Principal,
     signals,
     source::Sources,
     start::{Allowed, Opened, Plan},
-    state::{Counters, EngineState, Settings, Shared},
+    state::{Counters, EngineState, PolicyInUse, Settings, Shared, Use},
+    store, timers,
     worker::{self, Handle},
 };
 
@@ -42,6 +50,9 @@ const MAX_WORKERS: usize = 2;
 pub(crate) struct Setup {
     pub(crate) options: Options,
     pub(crate) layout: Layout,
+    /// Where the configuration is found, and what it says.
+    pub(crate) places: Places,
+    pub(crate) loaded: Loaded,
     pub(crate) sources: Sources,
     pub(crate) lock_policy: LockPolicy,
     pub(crate) host: String,
@@ -50,10 +61,9 @@ pub(crate) struct Setup {
 
 /// Runs the daemon to its end.
 pub(crate) fn run(setup: Setup) -> Result<(), Report> {
-    let Setup { options, layout, sources, lock_policy, host, expected_key_id } = setup;
+    let Setup { options, layout, places, loaded, sources, lock_policy, host, expected_key_id } = setup;
     let arena =
         LockedArena::new(ARENA_BYTES, lock_policy).map_err(|error| crate::memory_not_locked(&error))?;
-    let policy = Policy::owner_only(peer::effective_uid());
     let allowed = Allowed {
         init: options.init,
         new_keyring: options.new_keyring,
@@ -61,19 +71,12 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
     };
     let key_file = sources.file_to_make().to_path_buf();
     let expected = expected_key_id.as_deref();
-    let plan = Plan {
-        layout: &layout,
-        arena: &arena,
-        lock_policy,
-        policy,
-        host: &host,
-        expected_key_id: expected,
-        allowed,
-    };
+    let plan =
+        Plan { layout: &layout, arena: &arena, lock_policy, host: &host, expected_key_id: expected, allowed };
     let opened = plan.open(sources);
     scrub_stack();
     clear_vector_registers();
-    let Opened { engine, audit, known, origin, store_lock } = opened?;
+    let Opened { engine, bridge, audit, known, origin, store_lock } = opened?;
     if options.no_serve {
         let print = &known.fingerprint;
         let line = format!(
@@ -92,10 +95,14 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
         ARENA_BYTES + buffers::LOCKED_BYTES + worker::STACK_BYTES + workers * worker::LOCKED_BYTES;
     let backing =
         if lock_policy == LockPolicy::AllowUnlocked { crate::weakest(&arena) } else { arena.backing() };
+    let listeners = configuration::listeners(&loaded.settings, &layout.socket);
+    let maintenance_file = layout.keyring.with_file_name("maintenance");
+    let maintenance = Maintenance::read(&maintenance_file).map_err(|error| store::failed(&error))?;
     let settings = Settings {
         layout,
+        places,
+        listeners,
         origin,
-        policy,
         lock_policy,
         host,
         instance,
@@ -103,24 +110,41 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
         backing,
         locked_bytes,
     };
+    let Loaded { tunable, policy, .. } = loaded;
+    audit.configure(tunable.log);
     let pin_file = PinFile::new(&settings.layout.audit_pin);
+    let started = Instant::now();
     let shared = Arc::new(Shared {
-        engine: RwLock::new(EngineState::Unlocked(Box::new(engine))),
-        known,
+        engine: RwLock::new(engine),
+        changes: Mutex::new(()),
+        known: Mutex::new(known),
+        policy_in_use: PolicyInUse::new(policy),
+        tunable: RwLock::new(tunable),
+        bridge: Mutex::new(bridge),
         audit,
         pin_file,
         arena,
         buffers,
         settings,
+        maintenance,
+        rates: Rates::new(started),
         counters: Counters::default(),
-        failures: FailureWindow::new(Instant::now()),
+        metrics: Metrics::default(),
+        failures: FailureWindow::new(started),
+        failure_alerts: FailureAlerts::new(tunable.failures),
+        told: Told::default(),
         events: Events::default(),
+        back_off: BackOff::default(),
+        usage: Use::default(),
         refusals: Mutex::new(Refusals::default()),
-        started: Instant::now(),
+        started,
         stopping: AtomicBool::new(false),
         stop: Notify::new(),
         reload: Notify::new(),
+        lock: Notify::new(),
+        timers: Notify::new(),
     });
+    begin(&shared)?;
     if backing == Backing::Unlocked {
         crate::report::warn(&"DEGRADED: memory is not locked (--allow-unlocked-memory)");
     }
@@ -135,21 +159,35 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
     result
 }
 
+/// What the log says of a start beyond its first lines: the policy that holds, and who gained or lost access.
+fn begin(shared: &Shared) -> Result<(), Report> {
+    let policy = shared.policy();
+    let event = Event::PolicyChange { digest: policy.digest(), reason: Some("start") };
+    shared.audit.append(&[Line::own(event)]).map_err(|error| store::unrecorded(&error))?;
+    if shared.maintenance.is_on() {
+        let event = Event::Maintenance { on: true, reason: Some("found at start") };
+        shared.audit.append(&[Line::own(event)]).map_err(|error| store::unrecorded(&error))?;
+    }
+    let recorded = access::record(shared);
+    scrub_stack();
+    recorded
+}
+
 /// Listens until asked to stop, then ends: requests in flight first, then keys, then the socket.
 fn serve(shared: &Arc<Shared>, workers: usize) -> Result<(), Report> {
     // Before the socket exists: whoever can connect can rely on an orderly end.
     signals::watch(shared).map_err(|error| {
         Report::new(ErrorCode::Internal, "cannot listen for signals").why(error.to_string())
     })?;
-    let (endpoint, listener) = Endpoint::bind(&shared.settings.layout.socket)?;
-    let served = serve_on(shared, listener, workers);
+    let (endpoints, doors) = Endpoints::bind(&shared.settings.listeners)?;
+    let served = serve_on(shared, doors, workers);
     let ended = end(shared);
-    endpoint.remove();
+    endpoints.remove();
     served.and(ended)
 }
 
 /// Until everything is stopped and every worker has ended.
-fn serve_on(shared: &Arc<Shared>, listener: OwnedFd, workers: usize) -> Result<(), Report> {
+fn serve_on(shared: &Arc<Shared>, doors: Vec<Door>, workers: usize) -> Result<(), Report> {
     let handles =
         (0..workers).map(|number| worker::start(shared, number)).collect::<Result<Vec<Handle>, _>>();
     let handles = handles.map_err(|error| {
@@ -157,7 +195,7 @@ fn serve_on(shared: &Arc<Shared>, listener: OwnedFd, workers: usize) -> Result<(
             .why(error.to_string())
             .fix(crate::MEMLOCK_FIX)
     })?;
-    let stopped = accept_until_stopped(shared, listener, &handles);
+    let stopped = accept_until_stopped(shared, doors, &handles);
     let (senders, threads): (Vec<_>, Vec<_>) =
         handles.into_iter().map(|Handle { sender, thread }| (sender, thread)).unzip();
     // Workers end once no more connections can come.
@@ -170,7 +208,7 @@ fn serve_on(shared: &Arc<Shared>, listener: OwnedFd, workers: usize) -> Result<(
     stopped
 }
 
-fn accept_until_stopped(shared: &Arc<Shared>, listener: OwnedFd, handles: &[Handle]) -> Result<(), Report> {
+fn accept_until_stopped(shared: &Arc<Shared>, doors: Vec<Door>, handles: &[Handle]) -> Result<(), Report> {
     let failed =
         |error: std::io::Error| Report::new(ErrorCode::Internal, "cannot accept").why(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -181,13 +219,22 @@ fn accept_until_stopped(shared: &Arc<Shared>, listener: OwnedFd, handles: &[Hand
         .map_err(failed)?;
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
-        let listener = Listener::try_from(listener).map_err(failed)?;
+        let doors = Doors::open(doors).map_err(failed)?;
+        let asked = Arc::clone(shared);
+        let admit = move |principal: &Principal| asked.policy().rights(&principal.subject());
         let senders = handles.iter().map(|handle| handle.sender.clone()).collect();
-        let accepting = tasks.spawn_local(listen::accept_all(Arc::clone(shared), listener, senders));
-        let pinning = tasks.spawn_local(pinning::pin_when_active(Arc::clone(shared)));
-        let reloading = tasks.spawn_local(reload_by_signal(Arc::clone(shared)));
+        let accepting = tasks.spawn_local(listen::accept_all(Arc::clone(shared), doors, senders, admit));
+        let by_itself = [
+            accepting,
+            tasks.spawn_local(pinning::pin_when_active(Arc::clone(shared))),
+            tasks.spawn_local(reload_by_signal(Arc::clone(shared))),
+            tasks.spawn_local(timers::lock_by_signal(Arc::clone(shared))),
+            tasks.spawn_local(timers::lock_in_time(Arc::clone(shared))),
+            tasks.spawn_local(timers::keep_log(Arc::clone(shared))),
+            tasks.spawn_local(timers::mind_rotations(Arc::clone(shared))),
+        ];
         shared.stop.notified().await;
-        for task in [accepting, pinning, reloading] {
+        for task in by_itself {
             task.abort();
         }
         Ok(())

@@ -4,12 +4,16 @@
 //! (dumps, descriptors, environment) before anything else happens, and starts the control thread on a
 //! locked stack; ordinary threads never touch a key.
 
+mod access;
+mod alarm;
 mod alerts;
 mod audit_log;
+mod back_off;
 mod buffers;
 mod burst;
 mod clock;
 mod commit;
+mod configuration;
 mod control;
 mod daemon;
 mod endpoint;
@@ -19,6 +23,7 @@ mod files;
 mod history;
 mod listen;
 mod maintenance;
+mod metering;
 mod metrics;
 mod options;
 mod pinning;
@@ -32,6 +37,7 @@ mod source;
 mod start;
 mod state;
 mod store;
+mod timers;
 mod worker;
 
 use std::{
@@ -77,7 +83,9 @@ fn main() -> ExitCode {
             return ExitCode::from(ErrorCode::Usage.exit_code());
         }
     };
-    report::choose(options.log);
+    if let Some(format) = options.log {
+        report::choose(format);
+    }
     end(prepare::setup(options).and_then(on_a_locked_stack))
 }
 

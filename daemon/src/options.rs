@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// Folder with `keyagent.master-key` (default: `$CREDENTIALS_DIRECTORY`)
     #[arg(long, value_name = "DIR")]
     pub(crate) credentials_dir: Option<PathBuf>,
+    /// Configuration file instead of the usual ones
+    #[arg(long, value_name = "FILE", env = "KEYAGENT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Socket to listen on
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
@@ -46,8 +49,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) allow_unlocked_memory: bool,
     /// How errors are written on stderr
-    #[arg(long, value_name = "FORMAT", default_value = "text", env = "KEYAGENT_LOG")]
-    pub(crate) log: LogFormat,
+    #[arg(long, value_name = "FORMAT", env = "KEYAGENT_LOG")]
+    pub(crate) log: Option<LogFormat>,
 }
 
 /// How errors are written on stderr.

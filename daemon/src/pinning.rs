@@ -12,6 +12,7 @@ use keyagent_sys::{memory::LockedArena, thread::scrub_stack};
 use tokio::time::sleep;
 
 use crate::{
+    alarm,
     audit_log::{AuditLog, AuditUnwritable, Standing},
     clock,
     files::{self, FileError},
@@ -36,6 +37,7 @@ pub(crate) async fn pin_when_active(shared: Arc<Shared>) {
         shared.audit.activity.notified().await;
         sleep(Duration::from_secs(1)).await;
         listen::write_refusals(&shared);
+        alarm::check_log(&shared);
         if let Err(error) = pin_now(&shared) {
             crate::report::warn(&error);
         }

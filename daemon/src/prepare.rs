@@ -12,6 +12,7 @@ use keyagent_common::{
     layout::{BaseFolders, Layout},
     report::Report,
 };
+use keyagent_config::Flags;
 use keyagent_sys::{
     descriptor, environment, harden, limits,
     memory::{LockPolicy, LockedBuffer},
@@ -26,7 +27,13 @@ use nix::{
     unistd::gethostname,
 };
 
-use crate::{daemon::Setup, listen::RESERVED_DESCRIPTORS, options::Options, source::Sources};
+use crate::{
+    configuration::Places,
+    daemon::Setup,
+    listen::RESERVED_DESCRIPTORS,
+    options::{LogFormat, Options},
+    source::Sources,
+};
 
 /// Room for the text of `KEYAGENT_KEY` and one byte more.
 const VARIABLE_BYTES: usize = keyagent_common::key_text::MAX_TEXT_BYTES + 1;
@@ -36,13 +43,29 @@ pub(crate) fn setup(options: Options) -> Result<Setup, Report> {
     let policy = if options.allow_unlocked_memory { LockPolicy::AllowUnlocked } else { LockPolicy::Required };
     let variable = take_key_variable(policy)?;
     let base = base_folders(options.system)?;
-    let state_dir = options.state_dir.as_deref().map(make_absolute).transpose()?;
-    let mut layout = Layout::new(&base, state_dir.as_deref());
-    if let Some(socket) = &options.socket {
-        layout.socket = make_absolute(socket)?;
+    let absolute = |path: &Option<PathBuf>| path.as_deref().map(make_absolute).transpose();
+    let flags = Flags {
+        key_file: absolute(&options.key_file)?,
+        state_dir: absolute(&options.state_dir)?,
+        socket: absolute(&options.socket)?,
+        log: options.log.map(|format| match format {
+            LogFormat::Text => keyagent_config::LogFormat::Text,
+            LogFormat::Json => keyagent_config::LogFormat::Json,
+        }),
+    };
+    let named = absolute(&options.config)?;
+    let places = Places { base: base.clone(), named, flags, variables: Places::variables() };
+    let loaded = places.load()?;
+    crate::report::choose(match loaded.settings.log {
+        keyagent_config::LogFormat::Text => LogFormat::Text,
+        keyagent_config::LogFormat::Json => LogFormat::Json,
+    });
+    let mut layout = Layout::new(&base, loaded.settings.state_dir.as_deref());
+    if let Some(socket) = &places.flags.socket {
+        layout.socket.clone_from(socket);
+    } else if let Some(path) = loaded.settings.listeners.first().and_then(|first| first.path.clone()) {
+        layout.socket = path;
     }
-    let named =
-        options.key_file.clone().map(PathBuf::into_os_string).or_else(|| variable_text("KEYAGENT_KEY_FILE"));
     let credentials = options.credentials_dir.clone().map(PathBuf::into_os_string);
     let credentials = credentials.or_else(|| variable_text("CREDENTIALS_DIRECTORY"));
     let key_fd = options.key_fd.map(descriptor::adopt).transpose().map_err(|error| {
@@ -53,7 +76,7 @@ pub(crate) fn setup(options: Options) -> Result<Setup, Report> {
         key_file: if key_fd.is_some() {
             None
         } else {
-            named.map(|path| make_absolute(Path::new(&path))).transpose()?
+            loaded.settings.key_file.as_deref().map(make_absolute).transpose()?
         },
         key_fd,
         credentials: credentials.map(|path| make_absolute(Path::new(&path))).transpose()?,
@@ -79,7 +102,7 @@ pub(crate) fn setup(options: Options) -> Result<Setup, Report> {
     let host = gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let expected_key_id =
         variable_text("KEYAGENT_EXPECT_KEY_ID").map(|text| text.to_string_lossy().into_owned());
-    Ok(Setup { options, layout, sources, lock_policy: policy, host, expected_key_id })
+    Ok(Setup { options, layout, places, loaded, sources, lock_policy: policy, host, expected_key_id })
 }
 
 /// Takes `KEYAGENT_KEY` out of the environment block, whether or not it will be used.

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
 
@@ -12,12 +12,13 @@ use crate::state::Shared;
 /// Waits for signals on a thread of its own, which never touches a key: its stack is ordinary memory, and
 /// even the audit line of a reload is made with a key. So it only tells the control thread.
 pub(crate) fn watch(shared: &Arc<Shared>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let shared = Arc::clone(shared);
     std::thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(move || {
         for signal in &mut signals {
             match signal {
                 SIGHUP => shared.reload.notify_one(),
+                SIGUSR1 => shared.lock.notify_one(),
                 _ => shared.begin_stop(),
             }
         }

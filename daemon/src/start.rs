@@ -8,19 +8,26 @@ use std::path::{Path, PathBuf};
 
 use keyagent_common::{error::ErrorCode, kdf, key_text, layout::Layout, report::Report};
 use keyagent_core::{
-    audit::{AuditRoot, chain::NO_PREVIOUS_MAC, record::Event, verify::Verified},
-    engine::Engine,
+    audit::{
+        AuditRoot,
+        bridge::BridgeSecret,
+        chain::{Chain, NO_PREVIOUS_MAC},
+        record::{Bridging, Event},
+        verify::Verified,
+    },
+    engine::{Engine, LockedEngine},
     keyring::Keyring,
     pin::Pin,
 };
 use keyagent_sys::memory::{LockPolicy, LockedArena, LockedBuffer};
 
 use crate::{
-    audit_log::{AuditLog, Line, SegmentIdentity, Tail},
+    audit_log::{self, AuditLog, Line, SegmentIdentity, Tail},
     clock,
     files::{self, LockFile},
-    history,
-    source::{self, Master, Origin, Sources},
+    history::{self, History},
+    source::{self, Found, Master, Origin, Sources},
+    state::EngineState,
     store::{self, Known, SystemEntropy},
 };
 
@@ -40,7 +47,9 @@ pub(crate) struct Allowed {
 
 /// Everything that was opened.
 pub(crate) struct Opened {
-    pub(crate) engine: Engine<LockedArena>,
+    pub(crate) engine: EngineState,
+    /// Of a daemon that starts locked: the first key of the log's segment.
+    pub(crate) bridge: Option<BridgeSecret<LockedArena>>,
     pub(crate) audit: AuditLog,
     pub(crate) known: Known,
     pub(crate) origin: Origin,
@@ -71,7 +80,12 @@ impl Plan<'_> {
             self.check_fresh(&sources)?;
             self.make_key(sources.file_to_make())?;
         }
-        let (master, origin) = sources.load(self.arena)?;
+        let (master, origin) = match sources.find(self.arena)? {
+            Found::Plain(master, origin) => (master, origin),
+            Found::Protected { path, fingerprint } => {
+                return self.open_locked(path, fingerprint, store_lock);
+            }
+        };
         let print = kdf::master_fingerprint(&master);
         store::check_expected(self.expected_key_id, &print)?;
         let (engine, audit) = match store::read(self.layout, self.arena, &master)? {
@@ -80,15 +94,59 @@ impl Plan<'_> {
             None => return Err(store::keyring_missing(self.layout, &print)),
         };
         drop(master);
-        let keyring = engine.keyring();
-        let known = Known {
-            fingerprint: print,
-            generation: keyring.generation(),
-            head_digest: *keyring.head_digest(),
-            keyring_id: *keyring.keyring_id(),
-        };
-        self.write_marker(keyring)?;
-        Ok(Opened { engine, audit, known, origin, store_lock })
+        let known = Known::of(engine.keyring(), print);
+        self.write_marker(engine.keyring())?;
+        let engine = EngineState::Unlocked(Box::new(engine));
+        Ok(Opened { engine, bridge: None, audit, known, origin, store_lock })
+    }
+
+    /// There is only a key under a passphrase: nothing is opened, and nothing but the log is written, until a
+    /// client brings it. Whether log and keyring belong to each other is examined then.
+    fn open_locked(
+        &self,
+        path: PathBuf,
+        fingerprint: [u8; 16],
+        store_lock: LockFile,
+    ) -> Result<Opened, Report> {
+        store::check_expected(self.expected_key_id, &fingerprint)?;
+        if self.allowed.new_keyring || self.allowed.accept_rollback {
+            return Err(Report::new(
+                ErrorCode::Configuration,
+                "refusing to start: the master key is locked away",
+            )
+            .fact("file", path.display().to_string())
+            .why("--new-keyring and --accept-rollback need the key at once")
+            .fix("give it for this one start: --key-fd N"));
+        }
+        let known = Known::unopened(self.layout, fingerprint)?;
+        let (audit, bridge) = self.begin_bridge(&known)?;
+        let origin = Origin::Protected(path);
+        let engine = EngineState::Locked(LockedEngine);
+        Ok(Opened { engine, bridge: Some(bridge), audit, known, origin, store_lock })
+    }
+
+    /// The log of a daemon that starts locked: goes on behind its last complete group with a random key.
+    fn begin_bridge(&self, known: &Known) -> Result<(AuditLog, BridgeSecret<LockedArena>), Report> {
+        let history = history::survey(self.layout, &known.keyring_id)?;
+        let (tail, mac, cut) = behind(&history);
+        let random = BridgeSecret::random(self.arena, &mut SystemEntropy, &known.keyring_id, tail.segment);
+        let secret = random.map_err(|error| {
+            Report::new(ErrorCode::Internal, "the audit log cannot be continued").why(error.to_string())
+        })?;
+        let chain = Chain::begin_bridge(self.arena, &secret, mac).map_err(crate::arena_full)?;
+        if history.verified.rejected_bytes > 0 {
+            keep_copy(&self.layout.audit_log)?;
+        }
+        let audit =
+            AuditLog::open(&self.layout.audit_log, tail, chain).map_err(|error| store::unrecorded(&error))?;
+        // The epoch stands in the keyring's sealed part; a bridge does not know it.
+        let identity = SegmentIdentity { host: self.host, epoch: 0, keyring_id: &known.keyring_id };
+        let bridging = Bridging { bridge: true, ..Bridging::default() };
+        let first = identity.first_line_bridging(secret.salt(), &mac, bridging);
+        let reason = cut.unwrap_or_else(|| "start, locked".to_owned());
+        let second = Line::own(Event::DaemonStart { reason: Some(&reason) });
+        audit.append_durably(&[first, second]).map_err(|error| store::unrecorded(&error))?;
+        Ok((audit, secret))
     }
 
     /// `--init` works on a state in which nothing exists.
@@ -185,17 +243,17 @@ impl Plan<'_> {
     ) -> Result<(Engine<LockedArena>, AuditLog), Report> {
         match history::examine(self.layout, &keyring, root) {
             Ok(history) => {
-                let Verified { tail, unfinished_bytes, rejected_bytes, .. } = history.verified;
-                let (segment, last_seq, mac) =
-                    tail.map_or((0, 0, NO_PREVIOUS_MAC), |tail| (tail.segment, tail.seq, tail.mac));
-                let cut_bytes = unfinished_bytes + rejected_bytes;
+                let (tail, mac, cut) = behind(&history);
+                let Verified { rejected_bytes, kept_from, unauthenticated_from, .. } = history.verified;
                 if rejected_bytes > 0 {
                     keep_copy(&self.layout.audit_log)?;
                 }
-                let cut = format!("a crash left {cut_bytes} bytes that are no complete group: cut off");
-                let reason = if cut_bytes > 0 { cut.as_str() } else { "start" };
-                let tail = Tail { segment: segment + 1, last_seq, length: history.bytes - cut_bytes };
-                let audit = self.begin_log(&keyring, root, tail, mac, reason)?;
+                let reason = cut.unwrap_or_else(|| "start".to_owned());
+                let audit = self.begin_log(&keyring, root, tail, mac, unauthenticated_from, &reason)?;
+                if let Some(first_seq) = kept_from {
+                    // What a crash left undeleted, although the log says that it is gone.
+                    audit.finish_retention(first_seq).map_err(|error| store::unrecorded(&error))?;
+                }
                 self.engine(keyring, audit)
             }
             Err(report)
@@ -218,9 +276,14 @@ impl Plan<'_> {
         reason: &str,
     ) -> Result<(Engine<LockedArena>, AuditLog), Report> {
         set_aside(&self.layout.audit_log)?;
+        for (_, rotated) in audit_log::archive::rotated_files(&self.layout.audit_log)
+            .map_err(|error| history::log_unreadable(&self.layout.audit_log, &error))?
+        {
+            set_aside(&rotated)?;
+        }
         set_aside(&self.layout.audit_pin)?;
         let tail = Tail { segment: 1, last_seq: 0, length: 0 };
-        let audit = self.begin_log(&keyring, root, tail, NO_PREVIOUS_MAC, reason)?;
+        let audit = self.begin_log(&keyring, root, tail, NO_PREVIOUS_MAC, None, reason)?;
         let draft = keyring.draft();
         store::commit(&mut keyring, draft, &audit, self.layout, |keyring, prepared| {
             let pin = Pin {
@@ -240,6 +303,7 @@ impl Plan<'_> {
         root: &AuditRoot<LockedArena>,
         tail: Tail,
         previous_mac: [u8; 32],
+        unauthenticated_from: Option<u64>,
         reason: &str,
     ) -> Result<AuditLog, Report> {
         let (chain, salt) = store::chain(self.arena, keyring, root, tail.segment, previous_mac)?;
@@ -247,7 +311,8 @@ impl Plan<'_> {
             AuditLog::open(&self.layout.audit_log, tail, chain).map_err(|error| store::unrecorded(&error))?;
         let identity =
             SegmentIdentity { host: self.host, epoch: keyring.epoch(), keyring_id: keyring.keyring_id() };
-        let first = identity.first_line(&salt, &previous_mac);
+        let bridging = Bridging { unauthenticated_from, ..Bridging::default() };
+        let first = identity.first_line_bridging(&salt, &previous_mac, bridging);
         let second = Line::own(Event::DaemonStart { reason: Some(reason) });
         audit.append_durably(&[first, second]).map_err(|error| store::unrecorded(&error))?;
         Ok(audit)
@@ -278,6 +343,17 @@ impl Plan<'_> {
         }
         files::replace(&self.layout.marker, text.as_bytes()).map_err(|error| store::failed(&error))
     }
+}
+
+/// Where the log goes on, the mac before that, and what is cut off in between, in words.
+fn behind(history: &History) -> (Tail, [u8; 32], Option<String>) {
+    let Verified { tail, unfinished_bytes, rejected_bytes, .. } = &history.verified;
+    let (segment, last_seq, mac) =
+        tail.map_or((0, 0, NO_PREVIOUS_MAC), |tail| (tail.segment, tail.seq, tail.mac));
+    let cut_bytes = unfinished_bytes + rejected_bytes;
+    let cut = format!("a crash left {cut_bytes} bytes that are no complete group: cut off");
+    let length = history.bytes.saturating_sub(cut_bytes);
+    (Tail { segment: segment + 1, last_seq, length }, mac, Some(cut).filter(|_| cut_bytes > 0))
 }
 
 /// Moves a file that cannot be continued out of the way; it is never deleted.

@@ -1,28 +1,43 @@
-//! What all workers share: the engine in use, the audit log, counters.
+//! What all workers share: the engine in use, the policy, the audit log, counters.
 //!
-//! The engine is read under a shared guard for the length of one burst; whoever locks, unlocks or
-//! reloads takes it exclusively. So "locked" is true for everybody at one moment, and the keys are
-//! gone when `lock` answers.
+//! The engine is read under a shared guard for the length of one burst; whoever locks, unlocks or changes
+//! keys takes it exclusively. So "locked" is true for everybody at one moment, and the keys are gone when
+//! `lock` answers. Whoever takes `changes` too takes it first.
 
 use std::{
     sync::{
-        Mutex, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use keyagent_common::layout::Layout;
 use keyagent_core::{
-    authorize::Policy,
+    audit::bridge::BridgeSecret,
     engine::{Engine, LockedEngine},
+    policy::Policy,
 };
 use keyagent_sys::memory::{Backing, LockPolicy, LockedArena};
 use tokio::sync::Notify;
 
 use crate::{
-    audit_log::AuditLog, buffers::Buffers, events::Events, failures::FailureWindow, listen::Refusals, pinning::PinFile,
-    source::Origin, store::Known,
+    alarm::Told,
+    alerts::FailureAlerts,
+    audit_log::AuditLog,
+    back_off::BackOff,
+    buffers::Buffers,
+    configuration::{Places, Tunable},
+    endpoint::ListenSpec,
+    events::Events,
+    failures::FailureWindow,
+    listen::Refusals,
+    maintenance::Maintenance,
+    metering::Rates,
+    metrics::Metrics,
+    pinning::PinFile,
+    source::Origin,
+    store::Known,
 };
 
 /// Locked or unlocked: two engines, no optional key.
@@ -37,10 +52,12 @@ pub(crate) enum EngineState {
 pub(crate) struct Settings {
     /// Where everything lies.
     pub(crate) layout: Layout,
+    /// Where the configuration is found.
+    pub(crate) places: Places,
+    /// The sockets.
+    pub(crate) listeners: Vec<ListenSpec>,
     /// Where the master key came from.
     pub(crate) origin: Origin,
-    /// Who may talk to the daemon.
-    pub(crate) policy: Policy,
     /// Whether memory must be locked.
     pub(crate) lock_policy: LockPolicy,
     /// Name of this host, for the audit log.
@@ -66,12 +83,35 @@ pub(crate) struct Counters {
     pub(crate) denied: AtomicU64,
 }
 
+/// The policy in use, and its number: a connection whose rights come from another one asks again.
+pub(crate) struct PolicyInUse {
+    policy: RwLock<Arc<Policy>>,
+    generation: AtomicU64,
+}
+
+/// Times in milliseconds since the start of the daemon.
+#[derive(Default)]
+pub(crate) struct Use {
+    /// The last operation on data.
+    last: AtomicU64,
+    /// When the engine was unlocked.
+    unlocked: AtomicU64,
+}
+
 /// Shared by all threads.
 pub(crate) struct Shared {
     /// The engine in use.
     pub(crate) engine: RwLock<EngineState>,
+    /// Held by whoever changes the keyring or exchanges the engine.
+    pub(crate) changes: Mutex<()>,
     /// Which keyring the engine serves.
-    pub(crate) known: Known,
+    pub(crate) known: Mutex<Known>,
+    /// Who may do what.
+    pub(crate) policy_in_use: PolicyInUse,
+    /// What a reload can change beside the policy.
+    pub(crate) tunable: RwLock<Tunable>,
+    /// The first key of the log's segment, if the daemon started locked and was not unlocked since.
+    pub(crate) bridge: Mutex<Option<BridgeSecret<LockedArena>>>,
     /// The audit log.
     pub(crate) audit: AuditLog,
     /// Its pin.
@@ -82,12 +122,26 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     /// Unchanging facts.
     pub(crate) settings: Settings,
+    /// Whether new data may be sealed.
+    pub(crate) maintenance: Maintenance,
+    /// Rates of rules.
+    pub(crate) rates: Rates,
     /// Counters for `status`.
     pub(crate) counters: Counters,
+    /// Counters for `metrics`.
+    pub(crate) metrics: Metrics,
     /// Decryptions that failed in the last hour.
     pub(crate) failures: FailureWindow,
+    /// The same by key and caller, for alerts.
+    pub(crate) failure_alerts: FailureAlerts,
+    /// Which lasting conditions were told.
+    pub(crate) told: Told,
     /// What happens, for watchers.
     pub(crate) events: Events,
+    /// Wrong master keys.
+    pub(crate) back_off: BackOff,
+    /// For the timers of `[lock]`.
+    pub(crate) usage: Use,
     /// Connections refused since the last line about them.
     pub(crate) refusals: Mutex<Refusals>,
     /// When the daemon started.
@@ -98,6 +152,32 @@ pub(crate) struct Shared {
     pub(crate) stop: Notify,
     /// Told when a signal asks for a reload.
     pub(crate) reload: Notify,
+    /// Told when a signal asks for a lock.
+    pub(crate) lock: Notify,
+    /// Told when the timers of `[lock]` are to be set anew.
+    pub(crate) timers: Notify,
+}
+
+impl PolicyInUse {
+    /// The first policy.
+    pub(crate) fn new(policy: Arc<Policy>) -> Self {
+        Self { policy: RwLock::new(policy), generation: AtomicU64::new(1) }
+    }
+
+    /// Its number.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn get(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, policy: Arc<Policy>) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        // Behind the policy: whoever sees the new number finds the new policy.
+        self.generation.fetch_add(1, Ordering::Release);
+    }
 }
 
 impl Shared {
@@ -106,6 +186,66 @@ impl Shared {
         self.stopping.store(true, Ordering::SeqCst);
         self.events.changed.notify_waiters();
         self.stop.notify_one();
+    }
+
+    /// Whether no key is in memory.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(&*self.engine.read().unwrap_or_else(PoisonError::into_inner), EngineState::Locked(_))
+    }
+
+    /// Which keyring the engine serves.
+    pub(crate) fn known(&self) -> Known {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who may do what.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy_in_use.get()
+    }
+
+    /// Another policy, from the next burst of every connection on.
+    pub(crate) fn set_policy(&self, policy: Arc<Policy>) {
+        self.policy_in_use.set(policy);
+        // Rules are counted anew.
+        self.rates.forget();
+    }
+
+    /// What a reload can change beside the policy.
+    pub(crate) fn tunable(&self) -> Tunable {
+        *self.tunable.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other settings.
+    pub(crate) fn set_tunable(&self, tunable: Tunable) {
+        *self.tunable.write().unwrap_or_else(PoisonError::into_inner) = tunable;
+        self.timers.notify_one();
+    }
+
+    /// Notes that the engine was unlocked just now.
+    pub(crate) fn begin_use(&self) {
+        let now = self.milliseconds();
+        self.usage.unlocked.store(now, Ordering::Relaxed);
+        self.usage.last.store(now, Ordering::Relaxed);
+        self.timers.notify_one();
+    }
+
+    /// Notes an operation on data.
+    pub(crate) fn note_use(&self) {
+        self.usage.last.store(self.milliseconds(), Ordering::Relaxed);
+    }
+
+    /// How long nothing was asked of the keys.
+    pub(crate) fn idle(&self) -> Duration {
+        Duration::from_millis(self.milliseconds().saturating_sub(self.usage.last.load(Ordering::Relaxed)))
+    }
+
+    /// How long the engine has been unlocked.
+    pub(crate) fn unlocked_for(&self) -> Duration {
+        Duration::from_millis(self.milliseconds().saturating_sub(self.usage.unlocked.load(Ordering::Relaxed)))
+    }
+
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -8,14 +8,14 @@ use std::path::Path;
 
 use keyagent_common::{error::ErrorCode, fingerprint, layout::Layout, report::Report};
 use keyagent_core::{
-    audit::{AuditRoot, chain::Chain, record::Event},
+    audit::{AuditRoot, bridge::BridgeSecret, chain::Chain, record::Event},
     entropy::{Entropy, EntropyFailed},
     keyring::{Draft, Keyring, KeyringError, PreparedCommit, file::MAX_FILE_BYTES},
 };
 use keyagent_sys::{memory::LockedArena, random};
 
 use crate::{
-    audit_log::{AuditLog, AuditUnwritable, Line, SegmentIdentity},
+    audit_log::{AuditLog, AuditUnwritable, Line, NextSegment, SegmentIdentity},
     files::{self, FileError},
     state::Shared,
 };
@@ -30,6 +30,7 @@ impl Entropy for SystemEntropy {
 }
 
 /// Which keyring is in use; the one on disk must be the same at unlock and reload.
+#[derive(Debug, Clone)]
 pub(crate) struct Known {
     /// Public fingerprint of its master key.
     pub(crate) fingerprint: [u8; 16],
@@ -42,6 +43,33 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// The keyring that was opened with a master key.
+    pub(crate) fn of(keyring: &Keyring<LockedArena>, fingerprint: [u8; 16]) -> Self {
+        Self {
+            fingerprint,
+            generation: keyring.generation(),
+            head_digest: *keyring.head_digest(),
+            keyring_id: *keyring.keyring_id(),
+        }
+    }
+
+    /// A keyring that cannot be opened yet: what its file says in the clear.
+    pub(crate) fn unopened(layout: &Layout, fingerprint: [u8; 16]) -> Result<Self, Report> {
+        let bytes =
+            files::read_whole(&layout.keyring, MAX_FILE_BYTES as u64).map_err(|error| failed(&error))?;
+        let bytes = bytes.ok_or_else(|| keyring_missing(layout, &fingerprint))?;
+        let seen =
+            keyagent_core::keyring::examine(&bytes).map_err(|error| unusable(&layout.keyring, &error))?;
+        let keyagent_core::keyring::Examined { keyring_id, generation, head_digest } = seen;
+        Ok(Self { fingerprint, generation, head_digest, keyring_id })
+    }
+
+    /// The next generation is in place.
+    pub(crate) fn advance(&mut self, keyring: &Keyring<LockedArena>) {
+        self.generation = keyring.generation();
+        self.head_digest = *keyring.head_digest();
+    }
+
     /// Refuses any keyring but the one in use.
     pub(crate) fn check(&self, keyring: &Keyring<LockedArena>) -> Result<(), Report> {
         if keyring.keyring_id() == &self.keyring_id
@@ -100,9 +128,9 @@ pub(crate) fn commit(
 pub(crate) fn compare_with_disk(shared: &Shared) -> Result<u64, Report> {
     let layout = &shared.settings.layout;
     let bytes = files::read_whole(&layout.keyring, MAX_FILE_BYTES as u64).map_err(|error| failed(&error))?;
-    let bytes = bytes.ok_or_else(|| keyring_missing(layout, &shared.known.fingerprint))?;
+    let known = shared.known();
+    let bytes = bytes.ok_or_else(|| keyring_missing(layout, &known.fingerprint))?;
     let seen = keyagent_core::keyring::examine(&bytes).map_err(|error| unusable(&layout.keyring, &error))?;
-    let known = &shared.known;
     if (seen.keyring_id, seen.generation, seen.head_digest)
         == (known.keyring_id, known.generation, known.head_digest)
     {
@@ -128,19 +156,28 @@ pub(crate) fn chain(
     Ok((chain.map_err(crate::arena_full)?, salt))
 }
 
-/// Begins the next segment of a running daemon's log: at unlock.
+/// Begins the next segment of a running daemon's log: at unlock. Behind a bridge its first line states the
+/// bridge's key, sealed.
 pub(crate) fn begin_segment(
     shared: &Shared,
     keyring: &Keyring<LockedArena>,
     root: &AuditRoot<LockedArena>,
+    bridge: Option<&BridgeSecret<LockedArena>>,
+    unauthenticated_from: Option<u64>,
 ) -> Result<(), Report> {
     let identity = SegmentIdentity {
         host: &shared.settings.host,
         epoch: keyring.epoch(),
         keyring_id: keyring.keyring_id(),
     };
-    let make = |segment, previous_mac| chain(&shared.arena, keyring, root, segment, previous_mac);
-    shared.audit.begin_segment(make, identity)
+    let make = |segment, previous_mac| -> Result<NextSegment, Report> {
+        let (chain, salt) = chain(&shared.arena, keyring, root, segment, previous_mac)?;
+        let sealed = bridge.map(|secret| root.seal_bridge(secret, &mut SystemEntropy)).transpose();
+        let bridge_key =
+            sealed.map_err(|error| Report::new(ErrorCode::Internal, "no bridge").why(error.to_string()))?;
+        Ok(NextSegment { bridge_key, unauthenticated_from, ..NextSegment::plain(chain, salt) })
+    };
+    shared.audit.begin_bridging(make, identity)
 }
 
 /// `KEYAGENT_EXPECT_KEY_ID`: refuses every master key but the one named.

@@ -183,7 +183,13 @@ async fn connection(worker: Rc<Worker>, accepted: Accepted) {
     let shared = Arc::clone(&worker.shared);
     Counters::add(&shared.counters.connections, 1);
     let instance = shared.settings.instance;
-    let speaker = Speaker { principal, rights, client: String::new(), greeted: false, instance };
+    let policy_generation = shared.policy_in_use.generation();
+    let mut speaker =
+        Speaker { principal, rights, policy_generation, client: String::new(), greeted: false, instance };
+    if !std::ptr::eq(Arc::as_ptr(speaker.rights.policy()), Arc::as_ptr(&shared.policy())) {
+        // The policy was exchanged between the door and here: asked again before the first byte is read.
+        speaker.policy_generation = 0;
+    }
     session::serve(worker, socket, speaker).await;
     shared.counters.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     drop(seat);

@@ -18,7 +18,7 @@ use crate::{
     authorize::Permission,
     caller::Caller,
     cipher::MessageCipher,
-    keyring::{Brake, Class, Key, Keyring, KeyringError, State, Version},
+    keyring::{Class, Key, Keyring, KeyringError, State, Version},
     ops::{DataOperation, OperationError, Target, Work},
     reply::ReplyBuffer,
 };
@@ -84,14 +84,32 @@ impl<A: Arena> Engine<A> {
     /// Expands every usable version of a keyring into the arena.
     pub fn new(arena: &A, keyring: Keyring<A>) -> Result<Self, KeyringError> {
         let mut ciphers = BTreeMap::new();
-        for version in
-            keyring.keys().iter().filter(|key| key.class == Class::Message).flat_map(|key| &key.versions)
-        {
-            if let (State::Primary | State::Grace, Some(id)) = (version.state, version.key_id()) {
-                ciphers.insert(*id, keyring.load_cipher(arena, version)?);
-            }
+        for (id, version) in usable_versions(&keyring) {
+            ciphers.insert(*id, keyring.load_cipher(arena, version)?);
         }
         Ok(Self { keyring, ciphers })
+    }
+
+    /// Takes the next generation of its keyring into use: states that are still good stay, others are expanded
+    /// or wiped.
+    pub fn adopt(&mut self, arena: &A, keyring: Keyring<A>) -> Result<(), KeyringError> {
+        let mut ciphers = BTreeMap::new();
+        for (id, version) in usable_versions(&keyring) {
+            let cipher = match self.ciphers.remove(id) {
+                Some(cipher) => cipher,
+                None => keyring.load_cipher(arena, version)?,
+            };
+            ciphers.insert(*id, cipher);
+        }
+        self.ciphers = ciphers;
+        self.keyring = keyring;
+        Ok(())
+    }
+
+    /// Wipes the states of keys by name, so that nothing is done with them until the engine is made anew.
+    pub fn forget(&mut self, is_meant: impl Fn(&str) -> bool) {
+        let Self { keyring, ciphers } = self;
+        ciphers.retain(|id, _| !keyring.version_by_id(id).is_some_and(|(key, _)| is_meant(&key.name)));
     }
 
     /// The keyring behind the engine.
@@ -179,15 +197,12 @@ impl<A: Arena> Engine<A> {
                 .pairs()
                 .map(|(name, value)| (name, self.keyring.context_value_hash(&key.uid, name, value))),
         );
-        let grant = permission.settle(&key.name, context, work.meter).map_err(|refusal| {
+        let grant = permission.settle(context, work.meter).map_err(|refusal| {
             facts.rule = refusal.rule;
             refusal.error
         })?;
         facts.rule.clone_from(&grant.rule);
-        check_brakes::<O>(key, work.maintenance)?;
-        let key_id = version.key_id().ok_or(OperationError::UnknownKeyId)?;
-        let cipher = self.ciphers.get(key_id).ok_or(OperationError::UnknownKeyId)?;
-        let authorized = grant.authorize(key, version, key_id, cipher);
+        let authorized = grant.authorize(version, &self.ciphers, work.maintenance)?;
         O::run(&authorized, &decoded, context, request.id, work, replies)
     }
 
@@ -200,7 +215,7 @@ impl<A: Arena> Engine<A> {
         caller: &'c Caller<'_>,
         target: Target<'r>,
         facts: &mut Facts<'r>,
-    ) -> Result<(&'r Key, &'r Version, Permission<'c, O>), OperationError> {
+    ) -> Result<(&'r Key, &'r Version, Permission<'c, 'r, O>), OperationError> {
         let (key, version) = match target {
             Target::Primary(name) => {
                 let name = KeyName::parse(name).map_err(|_| OperationError::InvalidName)?;
@@ -232,19 +247,17 @@ impl<A: Arena> Engine<A> {
         };
         facts.key = Some(&key.name);
         facts.version = version.key_id().map(|id| (id, version.number));
-        let permission = caller.permission(&key.name).ok_or(OperationError::Denied)?;
+        let permission = caller.permission(key).ok_or(OperationError::Denied)?;
         Ok((key, version, permission))
     }
 }
 
-/// What stops a permitted operation: the key's own brake, then maintenance for whatever seals.
-fn check_brakes<O: DataOperation>(key: &Key, maintenance: bool) -> Result<(), OperationError> {
-    match key.brake() {
-        Some(Brake::Disabled) => Err(OperationError::KeyDisabled),
-        Some(Brake::Compromised) => Err(OperationError::KeyCompromised),
-        None if O::SEALS && maintenance => Err(OperationError::Maintenance),
-        None => Ok(()),
-    }
+/// Versions that seal or open messages, with their ids.
+fn usable_versions<A: Arena>(keyring: &Keyring<A>) -> impl Iterator<Item = (&[u8; 32], &Version)> {
+    let messages = keyring.keys().iter().filter(|key| key.class == Class::Message);
+    let usable = |version: &&Version| matches!(version.state, State::Primary | State::Grace);
+    let versions = messages.flat_map(|key| &key.versions).filter(usable);
+    versions.filter_map(|version| Some((version.key_id()?, version)))
 }
 
 /// The body of an error reply.

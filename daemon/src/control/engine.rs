@@ -1,27 +1,37 @@
-//! Exchanging the engine: lock, unlock, reload, stop.
+//! Exchanging the engine and the policy: lock, unlock, reload, stop.
 
 use std::sync::PoisonError;
 
-use keyagent_common::{error::ErrorCode, kdf, key_text, op::OperationCode, report::Report};
+use keyagent_common::{error::ErrorCode, kdf, key_text, op::WatchSeverity, report::Report};
 use keyagent_core::{
     arena::Arena,
-    audit::{
-        AuditRoot,
-        record::{Details, Event},
-    },
+    audit::{AuditRoot, record::Event},
     caller::Caller,
     engine::{Engine, LockedEngine},
+    keyring::Keyring,
 };
 use keyagent_sys::memory::LockedArena;
 
 use crate::{
+    access,
     audit_log::{AuditUnwritable, Line},
-    commit::peer,
+    commit::line_of,
+    configuration, history,
     pinning::{self, PinNotWritten},
-    source::{self, Master, Origin},
+    source::{self, Master},
     state::{EngineState, Shared},
     store,
 };
+
+/// What `reload` found.
+pub(crate) struct Reloaded {
+    /// Generation of the keyring in use.
+    pub(crate) generation: u64,
+    /// Digest of the policy in use.
+    pub(crate) policy: [u8; 32],
+    /// Whether it is another one than before.
+    pub(crate) policy_changed: bool,
+}
 
 /// Wipes every key; whether anything changed, and whether this daemon can unlock by itself.
 ///
@@ -31,17 +41,18 @@ pub(crate) fn lock(
     caller: Option<&Caller<'_>>,
     reason: &str,
 ) -> Result<(bool, bool), Report> {
+    // A change of the keyring that is under way holds keys of its own.
+    let _no_change = shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
     let mut engine = shared.engine.write().unwrap_or_else(PoisonError::into_inner);
-    let unlockable_here = !matches!(shared.settings.origin, Origin::Environment | Origin::Descriptor);
+    let unlockable_here = shared.settings.origin.can_be_read_again();
+    let EngineState::Unlocked(unlocked) = &*engine else { return Ok((false, unlockable_here)) };
     let recorded = record(shared, caller, Event::Lock { reason: Some(reason) }, None);
-    let EngineState::Unlocked(unlocked) = &*engine else {
-        return recorded.map(|()| (false, unlockable_here)).map_err(|error| unwritable(&error));
-    };
     let standing = shared.audit.standing();
     let pin = pinning::seal(standing, unlocked);
     *engine = EngineState::Locked(LockedEngine);
     drop(engine);
     // From here on no key is in memory, whatever the disk does.
+    shared.events.push("lock", WatchSeverity::Warning, "", format!("locked: {reason}"));
     let pinned = shared.audit.sync_for_pin().map_err(PinNotWritten::from);
     if let Err(error) = pinned.and_then(|_| Ok(shared.pin_file.write(standing, &pin)?)) {
         crate::report::warn(&error);
@@ -59,36 +70,49 @@ pub(crate) fn unlock(
     caller: &Caller<'_>,
     given: Option<&[u8; key_text::KEY_BYTES]>,
 ) -> Result<(bool, [u8; 16]), Report> {
-    let mut engine = shared.engine.write().unwrap_or_else(PoisonError::into_inner);
-    let was_locked = matches!(*engine, EngineState::Locked(_));
-    if !was_locked && given.is_none() {
+    let fingerprint = shared.known().fingerprint;
+    if !shared.is_locked() && given.is_none() {
         // Nothing to do, and nothing to read for it.
         let event = Event::Unlock { reason: Some("was unlocked") };
         record(shared, Some(caller), event, None).map_err(|error| unwritable(&error))?;
-        return Ok((false, shared.known.fingerprint));
+        return Ok((false, fingerprint));
     }
     let reason = if given.is_some() { "given key" } else { "own source" };
     let event = Event::Unlock { reason: Some(reason) };
-    let opened = open_again(shared, given).and_then(|(opened, root)| {
-        // Only an unlock that changes something begins a segment.
-        if was_locked {
-            store::begin_segment(shared, opened.keyring(), &root)?;
-        }
-        Ok(opened)
-    });
-    let error = opened.as_ref().err().map(|report| report.what.as_str());
-    record(shared, Some(caller), event, error).map_err(|error| unwritable(&error))?;
-    let opened = opened?;
-    if was_locked {
-        *engine = EngineState::Unlocked(Box::new(opened));
+    if let Err(report) = shared.back_off.check() {
+        let what = Some(report.what.as_str());
+        record(shared, Some(caller), event, what).map_err(|error| unwritable(&error))?;
+        return Err(report);
     }
-    Ok((was_locked, shared.known.fingerprint))
+    let changed = {
+        let _one_at_a_time = shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut engine = shared.engine.write().unwrap_or_else(PoisonError::into_inner);
+        let was_locked = matches!(*engine, EngineState::Locked(_));
+        let opened = open_again(shared, given, was_locked);
+        let error = opened.as_ref().err().map(|report| report.what.as_str());
+        record(shared, Some(caller), event, error).map_err(|error| unwritable(&error))?;
+        shared.back_off.note(opened.as_ref().map(|_| ()));
+        let opened = opened?;
+        if was_locked {
+            shared.begin_use();
+            *engine = EngineState::Unlocked(Box::new(opened));
+        }
+        was_locked
+    };
+    if changed {
+        shared.events.push("unlock", WatchSeverity::Info, "", format!("unlocked: {reason}"));
+        // Whoever lost a right while no key could be touched is noticed now.
+        configuration::reload_quietly(shared, "unlock");
+    }
+    Ok((changed, fingerprint))
 }
 
+/// The engine of the keyring in use; where the daemon was locked, the log's next segment has begun.
 fn open_again(
     shared: &Shared,
     given: Option<&[u8; key_text::KEY_BYTES]>,
-) -> Result<(Engine<LockedArena>, AuditRoot<LockedArena>), Report> {
+    was_locked: bool,
+) -> Result<Engine<LockedArena>, Report> {
     let settings = &shared.settings;
     let master: Master = match given {
         Some(key) => {
@@ -97,24 +121,58 @@ fn open_again(
         }
         None => source::read_again(&settings.origin, settings.lock_policy, &shared.arena)?,
     };
-    store::check_expected(settings.expected_key_id.as_deref(), &kdf::master_fingerprint(&master))?;
+    let print = kdf::master_fingerprint(&master);
+    store::check_expected(settings.expected_key_id.as_deref(), &print)?;
     let (keyring, root) = store::read(&settings.layout, &shared.arena, &master)?
-        .ok_or_else(|| store::keyring_missing(&settings.layout, &kdf::master_fingerprint(&master)))?;
+        .ok_or_else(|| store::keyring_missing(&settings.layout, &print))?;
     drop(master);
-    shared.known.check(&keyring)?;
-    let engine = Engine::new(&shared.arena, keyring)
-        .map_err(|error| store::unusable(&settings.layout.keyring, &error))?;
-    Ok((engine, root))
+    shared.known().check(&keyring)?;
+    if was_locked {
+        begin_segment(shared, &keyring, &root)?;
+    }
+    drop(root);
+    Engine::new(&shared.arena, keyring).map_err(|error| store::unusable(&settings.layout.keyring, &error))
 }
 
-/// Compares the keyring on disk with the one in use; anything else than "the same" is refused.
+/// The log's next segment; behind a bridge only after everything before it was examined.
+fn begin_segment(
+    shared: &Shared,
+    keyring: &Keyring<LockedArena>,
+    root: &AuditRoot<LockedArena>,
+) -> Result<(), Report> {
+    let mut bridge = shared.bridge.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(secret) = &*bridge else {
+        return store::begin_segment(shared, keyring, root, None, None);
+    };
+    let history = history::examine_at_unlock(&shared.settings.layout, keyring, root, secret)?;
+    let lost = history.verified.unauthenticated_from;
+    store::begin_segment(shared, keyring, root, Some(secret), lost)?;
+    *bridge = None;
+    if let Some(first_seq) = history.verified.kept_from {
+        shared.audit.finish_retention(first_seq).map_err(|error| unwritable(&error))?;
+    }
+    Ok(())
+}
+
+/// Reads configuration and policy again, and compares the keyring on disk with the one in use. What fails
+/// leaves everything as it was.
 #[inline(never)]
-pub(crate) fn reload(shared: &Shared, caller: Option<&Caller<'_>>, reason: &str) -> Result<u64, Report> {
-    let result = store::compare_with_disk(shared);
+pub(crate) fn reload(shared: &Shared, caller: Option<&Caller<'_>>, reason: &str) -> Result<Reloaded, Report> {
+    let before = *shared.policy().digest();
+    let result = store::compare_with_disk(shared)
+        .and_then(|generation| Ok((generation, configuration::load(shared)?)));
     let error = result.as_ref().err().map(|report| report.what.clone());
     record(shared, caller, Event::Reload { reason: Some(reason) }, error.as_deref())
         .map_err(|error| unwritable(&error))?;
-    result
+    let (generation, loaded) = result?;
+    configuration::take(shared, loaded, reason)?;
+    access::record(shared)?;
+    let policy = *shared.policy().digest();
+    Ok(Reloaded {
+        generation: shared.known().generation.max(generation),
+        policy,
+        policy_changed: policy != before,
+    })
 }
 
 /// Asks the daemon to end.
@@ -129,35 +187,20 @@ pub(crate) fn stop(shared: &Shared, caller: &Caller<'_>) -> Result<(), Report> {
     })
 }
 
-/// Records a request that did not get as far as its operation.
-pub(super) fn record_refusal(
-    shared: &Shared,
-    caller: &Caller<'_>,
-    operation: OperationCode,
-    code: ErrorCode,
-    what: &str,
-) -> Result<(), Report> {
-    let details = Details { code: Some(code as u16), ..Details::default() };
-    let event = Event::Operation { name: operation.name(), details };
-    record(shared, Some(caller), event, Some(what)).map_err(|error| unwritable(&error))
-}
-
 fn record(
     shared: &Shared,
     caller: Option<&Caller<'_>>,
     event: Event<'_>,
     error: Option<&str>,
 ) -> Result<(), AuditUnwritable> {
-    let line = Line {
-        peer: caller.map(peer),
-        client: caller.map(|caller| caller.client),
-        error,
-        ..Line::own(event)
+    let line = match caller {
+        Some(caller) => line_of(caller, event),
+        None => Line::own(event),
     };
-    shared.audit.append(&[line])
+    shared.audit.append(&[Line { error, ..line }])
 }
 
-fn unwritable(error: &AuditUnwritable) -> Report {
+pub(super) fn unwritable(error: &AuditUnwritable) -> Report {
     Report::new(ErrorCode::AuditUnwritable, "the audit log cannot be written")
         .why(error.to_string())
         .fix("keyagent doctor; free space or rights on the folder of the audit log")

@@ -15,6 +15,7 @@ use keyagent_common::{
     error::ErrorCode,
     fingerprint, kdf, key_text,
     layout::{BaseFolders, Layout},
+    protected_key::{self, ProtectedKey},
     report::Report,
 };
 use keyagent_core::arena::Arena;
@@ -25,8 +26,9 @@ use file::{FileRules, KeyFileError};
 
 /// Name of the credential in a credential folder.
 const CREDENTIAL: &str = "keyagent.master-key";
-/// Room for the longest key text and one byte more, which shows that it is too long.
-const TEXT_BYTES: usize = key_text::MAX_TEXT_BYTES + 1;
+/// Room for the longest text of a key, plain or protected, and one byte more, which shows that it is too long.
+const TEXT_BYTES: usize = protected_key::MAX_TEXT_BYTES + 1;
+const _: () = assert!(protected_key::MAX_TEXT_BYTES > key_text::MAX_TEXT_BYTES);
 
 /// A master key in locked memory.
 pub(crate) type Master = ArenaSlot<[u8; key_text::KEY_BYTES]>;
@@ -42,12 +44,36 @@ pub(crate) enum Origin {
     Environment,
     /// `--key-fd`; cannot be read again.
     Descriptor,
+    /// A file sealed under a passphrase; a client opens it and brings the key.
+    Protected(PathBuf),
+}
+
+/// What a search for the master key came to.
+pub(crate) enum Found {
+    /// A key that can be used at once.
+    Plain(Master, Origin),
+    /// Only a key under a passphrase: whose fingerprint the file states.
+    Protected {
+        /// The file.
+        path: PathBuf,
+        /// Fingerprint of the key in it, by the file's own word.
+        fingerprint: [u8; 16],
+    },
+}
+
+impl Origin {
+    /// Whether `unlock` without a key can work.
+    pub(crate) fn can_be_read_again(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Credential(_))
+    }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) | Self::Credential(path) => write!(f, "{}", path.display()),
+            Self::File(path) | Self::Credential(path) | Self::Protected(path) => {
+                write!(f, "{}", path.display())
+            }
             Self::Environment => f.write_str("the environment"),
             Self::Descriptor => f.write_str("a descriptor"),
         }
@@ -81,31 +107,54 @@ impl Sources {
         self.key_fd.is_some() || self.credentials.is_some() || self.variable.is_some()
     }
 
-    /// Reads the master key.
-    pub(crate) fn load(self, arena: &LockedArena) -> Result<(Master, Origin), Report> {
+    /// Finds the master key: one source, or several that agree.
+    pub(crate) fn find(self, arena: &LockedArena) -> Result<Found, Report> {
         let mut text = locked_text(self.lock_policy)?;
         if let Some(descriptor) = &self.key_fd {
             let length = read_descriptor(descriptor, &mut text)?;
-            return Ok((decode(&text, length, arena, "--key-fd")?, Origin::Descriptor));
+            return Ok(Found::Plain(decode(&text, length, arena, "--key-fd")?, Origin::Descriptor));
         }
         if let Some(path) = &self.key_file {
-            let found = read_file(path, FileRules::Private, &mut text, arena)?;
-            let master = found.ok_or_else(|| key_file_missing(path))?;
-            return Ok((master, Origin::File(path.clone())));
+            return match read_file(path, FileRules::Private, &mut text, arena)? {
+                Some(Read::Plain(master)) => Ok(Found::Plain(master, Origin::File(path.clone()))),
+                Some(Read::Protected(fingerprint)) => {
+                    Ok(Found::Protected { path: path.clone(), fingerprint })
+                }
+                None => Err(key_file_missing(path)),
+            };
         }
         let mut found: Vec<(Master, Origin)> = Vec::new();
         if let Some(folder) = &self.credentials {
             let path = folder.join(CREDENTIAL);
             let rules = FileRules::CredentialFolder { folder: folder.clone() };
-            let credential = read_file(&path, rules, &mut text, arena)?;
+            let credential = read_plain(&path, rules, &mut text, arena)?;
             found.extend(credential.map(|master| (master, Origin::Credential(path))));
         }
         if let Some((variable, length)) = &self.variable {
             found.push((decode(variable, *length, arena, "KEYAGENT_KEY")?, Origin::Environment));
         }
-        let default = read_file(&self.default_file, FileRules::Private, &mut text, arena)?;
+        let default = read_plain(&self.default_file, FileRules::Private, &mut text, arena)?;
         found.extend(default.map(|master| (master, Origin::File(self.default_file.clone()))));
-        agree(found).ok_or_else(|| no_key(&self.default_file))?
+        let path = protected_key::beside(&self.default_file);
+        let protected = match read_file(&path, FileRules::Private, &mut text, arena)? {
+            None => None,
+            Some(Read::Protected(fingerprint)) => Some(fingerprint),
+            Some(Read::Plain(_)) => return Err(not_protected(&path)),
+        };
+        let plain = agree(found).transpose()?;
+        match (plain, protected) {
+            (Some((master, origin)), Some(fingerprint)) => {
+                let print = kdf::master_fingerprint(&master);
+                if print == fingerprint {
+                    return Ok(Found::Plain(master, origin));
+                }
+                let sources = [(print, origin), (fingerprint, Origin::Protected(path))];
+                Err(disagree(&sources))
+            }
+            (Some((master, origin)), None) => Ok(Found::Plain(master, origin)),
+            (None, Some(fingerprint)) => Ok(Found::Protected { path, fingerprint }),
+            (None, None) => Err(no_key(&self.default_file)),
+        }
     }
 }
 
@@ -114,20 +163,46 @@ pub(crate) fn read_again(origin: &Origin, policy: LockPolicy, arena: &LockedAren
     let mut text = locked_text(policy)?;
     match origin {
         Origin::File(path) => {
-            let found = read_file(path, FileRules::Private, &mut text, arena)?;
+            let found = read_plain(path, FileRules::Private, &mut text, arena)?;
             found.ok_or_else(|| key_file_missing(path))
         }
         Origin::Credential(path) => {
             let folder = path.parent().unwrap_or(path).to_path_buf();
-            let found = read_file(path, FileRules::CredentialFolder { folder }, &mut text, arena)?;
+            let found = read_plain(path, FileRules::CredentialFolder { folder }, &mut text, arena)?;
             found.ok_or_else(|| key_file_missing(path))
         }
+        Origin::Protected(path) => Err(Report::new(ErrorCode::NotUnlockable, "not unlockable here")
+            .fact("file", path.display().to_string())
+            .why("the master key is under a passphrase, which the agent never sees")
+            .fix("keyagent unlock          (on a terminal, or with --passphrase-fd N)")),
         Origin::Environment | Origin::Descriptor => {
             Err(Report::new(ErrorCode::NotUnlockable, "not unlockable here")
                 .why(format!("the master key came from {origin}, which cannot be read a second time"))
                 .fix("keyagent unlock --key-file FILE, or restart the daemon"))
         }
     }
+}
+
+/// Which key the source holds now; `None` where it cannot be asked again.
+pub(crate) fn fingerprint_now(
+    origin: &Origin,
+    policy: LockPolicy,
+    arena: &LockedArena,
+) -> Option<Result<[u8; 16], Report>> {
+    let path = match origin {
+        Origin::Environment | Origin::Descriptor => return None,
+        Origin::File(_) | Origin::Credential(_) => {
+            return Some(read_again(origin, policy, arena).map(|master| kdf::master_fingerprint(&master)));
+        }
+        Origin::Protected(path) => path,
+    };
+    let read = locked_text(policy).and_then(|mut text| read_file(path, FileRules::Private, &mut text, arena));
+    Some(match read {
+        Ok(Some(Read::Protected(fingerprint))) => Ok(fingerprint),
+        Ok(Some(Read::Plain(master))) => Ok(kdf::master_fingerprint(&master)),
+        Ok(None) => Err(key_file_missing(path)),
+        Err(report) => Err(report),
+    })
 }
 
 fn locked_text(policy: LockPolicy) -> Result<LockedBuffer, Report> {
@@ -140,20 +215,31 @@ fn agree(mut found: Vec<(Master, Origin)>) -> Option<Result<(Master, Origin), Re
     let differs =
         found.iter().any(|(master, _)| !keyagent_sys::bytes::equal_constant_time(&master[..], &first.0[..]));
     if differs {
-        let report = found.iter().fold(
-            Report::new(
-                ErrorCode::KeySourcesDisagree,
-                "refusing to start: two sources hold different master keys",
-            ),
-            |report, (master, origin)| {
-                let print = fingerprint::short(&kdf::master_fingerprint(master));
-                report.fact("source", format!("{print}   from {origin}"))
-            },
-        );
-        let report = report.why("which of them is right cannot be guessed");
-        return Some(Err(report.fix("remove one of them, or choose with --key-file FILE")));
+        let sources: Vec<_> =
+            found.into_iter().map(|(master, origin)| (kdf::master_fingerprint(&master), origin)).collect();
+        return Some(Err(disagree(&sources)));
     }
     Some(Ok(found.swap_remove(0)))
+}
+
+fn disagree(sources: &[([u8; 16], Origin)]) -> Report {
+    let report = Report::new(
+        ErrorCode::KeySourcesDisagree,
+        "refusing to start: two sources hold different master keys",
+    );
+    let report = sources.iter().fold(report, |report, (print, origin)| {
+        report.fact("source", format!("{}   from {origin}", fingerprint::short(print)))
+    });
+    report
+        .why("which of them is right cannot be guessed")
+        .fix("remove one of them, or choose with --key-file FILE")
+}
+
+/// What a key file holds.
+enum Read {
+    Plain(Master),
+    /// Fingerprint of the key that is in it.
+    Protected([u8; 16]),
 }
 
 fn read_file(
@@ -161,13 +247,51 @@ fn read_file(
     rules: FileRules,
     text: &mut LockedBuffer,
     arena: &LockedArena,
-) -> Result<Option<Master>, Report> {
+) -> Result<Option<Read>, Report> {
     let place = text.get_mut(..TEXT_BYTES).unwrap_or_default();
-    match file::read_key_text(path, rules, place) {
-        Ok(length) => decode(text, length, arena, &path.display().to_string()).map(Some),
-        Err(error) if error.missing() => Ok(None),
-        Err(error) => Err(refused(&error)),
+    let length = match file::read_key_text(path, rules, place) {
+        Ok(length) => length,
+        Err(error) if error.missing() => return Ok(None),
+        Err(error) => return Err(refused(&error)),
+    };
+    let content = text.get(..length).unwrap_or_default();
+    if !protected_key::is_protected(content) {
+        return decode(text, length, arena, &path.display().to_string())
+            .map(|master| Some(Read::Plain(master)));
     }
+    let protected = ProtectedKey::parse(content).map_err(|why| {
+        Report::new(ErrorCode::KeyMalformed, "refusing to start: the protected master key is damaged")
+            .fact("file", path.display().to_string())
+            .why(why.to_string())
+            .fix("restore the file from its backup; a new key could not open what the old one sealed")
+    })?;
+    Ok(Some(Read::Protected(protected.fingerprint)))
+}
+
+/// A file that must hold a key which can be used at once.
+fn read_plain(
+    path: &Path,
+    rules: FileRules,
+    text: &mut LockedBuffer,
+    arena: &LockedArena,
+) -> Result<Option<Master>, Report> {
+    match read_file(path, rules, text, arena)? {
+        None => Ok(None),
+        Some(Read::Plain(master)) => Ok(Some(master)),
+        Some(Read::Protected(_)) => Err(Report::new(
+            ErrorCode::KeyMalformed,
+            "refusing to start: a protected master key lies where a plain one belongs",
+        )
+        .fact("file", path.display().to_string())
+        .fix("name it with --key-file, or rename it to key.protected")),
+    }
+}
+
+fn not_protected(path: &Path) -> Report {
+    Report::new(ErrorCode::KeyMalformed, "refusing to start: key.protected holds a key without protection")
+        .fact("file", path.display().to_string())
+        .why("whoever put it there believes that a passphrase protects it")
+        .fix("rename it to key, or protect it: keyagent init --protect passphrase")
 }
 
 /// Refuses a place for a new key file in which the key could not be read afterwards.
