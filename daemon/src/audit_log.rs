@@ -35,7 +35,7 @@ pub(crate) use settings::{Durability, Journald, LogSettings, WhenFull};
 
 use archive::Archive;
 use journal::Copies;
-use writer::{Failed, Manner, Writer};
+use writer::{Failed, Manner, USUAL_LINE_BYTES, Writer};
 
 /// What cannot be done to a log whose budget is used up.
 const EXTEND: &str = "extend";
@@ -336,7 +336,7 @@ impl Writer {
         if metadata.len() != self.length {
             return Err(("recognise", io::Error::other("its length was changed from outside")));
         }
-        self.check_budget(0, Manner::Request)
+        self.check_budget(USUAL_LINE_BYTES, Manner::Request)
     }
 }
 

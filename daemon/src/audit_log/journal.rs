@@ -83,6 +83,12 @@ impl Copies {
         self.ends.push(self.bytes.len());
     }
 
+    /// Nothing of this is in the log after all.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
     /// Whether there is nothing to send.
     pub(super) fn is_empty(&self) -> bool {
         self.ends.is_empty()

@@ -21,6 +21,9 @@ const BISECTED_BYTES: u64 = 64 << 10;
 /// Read at once in order, and where a place is looked for.
 const READ_BYTES: usize = 64 << 10;
 const PROBE_BYTES: usize = 4 << 10;
+/// So many bytes of lines behind the last time wanted, and nothing more is looked for: a clock that ran ahead for a
+/// moment must not end a search.
+const MAX_BYTES_BEHIND: u64 = 1 << 20;
 /// Lines are in order of time but for a clock that was put back: by up to this much does no harm.
 const CLOCK_SLACK_MICROS: u64 = 600_000_000;
 
@@ -54,7 +57,7 @@ impl AuditLog {
     /// At most `max_bytes` of the lines that are wanted, in order. May give none and a `next_seq`, where much of
     /// the log had to be passed over.
     ///
-    /// A search by time misses lines around a moment at which the clock was put back by more than ten minutes;
+    /// A search by time may miss lines around a moment at which the clock was put back by more than ten minutes;
     /// one by number misses none. [`io::ErrorKind::InvalidInput`] if `max_bytes` has no room for one line.
     pub(crate) fn read_range(&self, wanted: Wanted, max_bytes: usize) -> io::Result<Range> {
         let parts = self.parts()?;
@@ -117,10 +120,10 @@ struct Search {
     to: Stamp,
     /// Lines before this time are not even looked at.
     from_with_slack: Stamp,
-    /// Behind this time nothing wanted comes any more.
-    to_with_slack: Stamp,
     max_bytes: usize,
     scanned: u64,
+    /// Bytes of lines behind the last time wanted, without any other in between.
+    behind: u64,
     found: Range,
 }
 
@@ -131,9 +134,9 @@ impl Search {
             from: stamp(wanted.from_micros),
             to: stamp(wanted.to_micros),
             from_with_slack: stamp(wanted.from_micros.saturating_sub(CLOCK_SLACK_MICROS)),
-            to_with_slack: stamp(wanted.to_micros.saturating_add(CLOCK_SLACK_MICROS)),
             max_bytes,
             scanned: 0,
+            behind: 0,
             found: Range::default(),
         }
     }
@@ -175,7 +178,8 @@ impl Search {
     fn line(&mut self, line: &[u8]) -> io::Result<Flow> {
         let head = LineHead::of(line).ok_or_else(unreadable)?;
         let Wanted { from_seq, to_seq, .. } = self.wanted;
-        if head.seq > to_seq || head.time > self.to_with_slack {
+        self.behind = if head.time > self.to { self.behind + line.len() as u64 } else { 0 };
+        if head.seq > to_seq || self.behind > MAX_BYTES_BEHIND {
             return Ok(Flow::Done);
         }
         self.scanned += line.len() as u64;

@@ -18,7 +18,7 @@ use super::{
     line::Line,
     rotation,
     settings::WhenFull,
-    writer::{Manner, Writer},
+    writer::{Manner, USUAL_LINE_BYTES, Writer},
 };
 
 /// Less free space than this is worth a warning, or less than a twentieth of the file system.
@@ -184,8 +184,11 @@ fn condemn(writer: &mut Writer, now: u64, copies: &mut Copies) -> Result<(), sup
 fn choose(writer: &Writer, now: u64) -> Option<(u64, Vec<u64>, &'static str)> {
     let settings = writer.settings;
     let mut excess = match settings.when_full {
-        WhenFull::DeleteOldest => writer.total_bytes().saturating_sub(settings.budget_bytes),
-        WhenFull::Refuse => 0,
+        // What is deleted makes room for the line that says so as well.
+        WhenFull::DeleteOldest if writer.total_bytes() > settings.budget_bytes => {
+            writer.total_bytes() - settings.budget_bytes + USUAL_LINE_BYTES
+        }
+        WhenFull::DeleteOldest | WhenFull::Refuse => 0,
     };
     let oldest_kept = stamp(now.saturating_sub(micros(settings.keep)));
     let rotated: Vec<_> = writer.archive.iter().collect();

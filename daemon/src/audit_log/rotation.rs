@@ -42,8 +42,8 @@ impl AuditLog {
         let _turn = self.take_turn();
         let old = {
             let mut writer = self.lock();
-            writer.rotation_announced = false;
-            if !writer.rotation_due() {
+            writer.rotation_announced = writer.rotation_due();
+            if !writer.rotation_announced {
                 return Ok(false);
             }
             writer.file.try_clone().map_err(|error| self.unwritable("rotate", error))?
@@ -59,6 +59,7 @@ impl AuditLog {
         let result = match rotated {
             Ok(()) => {
                 writer.rotation_failed = None;
+                writer.rotation_announced = false;
                 Ok(true)
             }
             Err(error) => alert(&mut writer, error, &mut copies),
@@ -76,6 +77,7 @@ impl AuditLog {
         if rotated.is_err() {
             // The error that led here is the one to tell; opening the log removes it as well.
             let _ = std::fs::remove_file(&new_path);
+            copies.clear();
         }
         rotated
     }

@@ -3,12 +3,7 @@
 //! Always behind the lock of [`super::AuditLog`]. Must never move the chain on for a group that is not in a file,
 //! and never cut anything but the remains of a group that was not acknowledged.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf};
 
 use keyagent_core::audit::{
     chain::{Chain, SealedGroup},
@@ -27,6 +22,9 @@ use crate::clock;
 
 /// What the daemon itself may still record where requests are refused for want of room.
 const RESERVED_BYTES: u64 = 1 << 20;
+
+/// A line is seldom longer.
+pub(super) const USUAL_LINE_BYTES: u64 = 512;
 
 /// What could not be done, and why.
 pub(super) type Failed = (&'static str, io::Error);
@@ -103,6 +101,17 @@ impl Writer {
     ) -> Result<(), Failed> {
         self.check_usable()?;
         let built = self.build(lines, copies);
+        if let Err(failed) = self.write(manner) {
+            copies.clear();
+            return Err(failed);
+        }
+        self.length += self.group.len() as u64;
+        self.move_on(built);
+        Ok(())
+    }
+
+    /// Writes `self.group` behind the file's last group.
+    fn write(&mut self, manner: Manner) -> Result<(), Failed> {
         self.check_budget(self.group.len() as u64, manner)?;
         if let Err(error) = self.file.write_all_at(&self.group, self.length) {
             // Undo: what was not acknowledged must not stand in the log.
@@ -113,8 +122,6 @@ impl Writer {
         if durable || self.settings.durability == Durability::Fsync {
             self.sync()?;
         }
-        self.length += self.group.len() as u64;
-        self.move_on(built);
         Ok(())
     }
 
@@ -198,11 +205,6 @@ impl Writer {
         }
         let full = format!("its budget of {budget_bytes} bytes is used up, and nothing may be deleted");
         Err((super::EXTEND, io::Error::new(io::ErrorKind::QuotaExceeded, full)))
-    }
-
-    /// The file the log goes on in; `path` is where it lies.
-    pub(super) fn is_at(&self, path: &Path) -> bool {
-        self.path == path
     }
 
     #[cfg(not(test))]
