@@ -46,6 +46,12 @@ pub(crate) fn read_checked(path: &Path) -> Result<Content, Report> {
     parse(open(path)?, &path.display().to_string())
 }
 
+/// Whether a file calls itself a protected key; not if it cannot be read.
+pub(crate) fn holds_protected(path: &Path) -> bool {
+    let text = open(path).and_then(|mut file| text(&mut file, ""));
+    text.is_ok_and(|(text, count)| protected_key::is_protected(text.get(..count).unwrap_or_default()))
+}
+
 /// Reads a plain key file, whatever its rights.
 pub(crate) fn read(path: &Path) -> Result<MasterKey, Report> {
     let name = path.display().to_string();

@@ -99,6 +99,24 @@ struct Plan {
     backup_key: Option<PathBuf>,
 }
 
+impl Plan {
+    /// Where the key is kept unless another place is named.
+    fn default_key_file(&self) -> PathBuf {
+        match self.protection {
+            Protection::None => self.layout.key_file.clone(),
+            Protection::Passphrase => protected_key::beside(&self.layout.key_file),
+        }
+    }
+
+    /// The file with the other kind of key, which must not be there either: the agent would read both.
+    fn companion(&self) -> PathBuf {
+        if self.key_file == protected_key::beside(&self.layout.key_file) {
+            return self.layout.key_file.clone();
+        }
+        protected_key::beside(&self.key_file)
+    }
+}
+
 #[derive(Serialize)]
 struct Document {
     schema: &'static str,
@@ -115,7 +133,7 @@ pub(crate) fn run(session: &Session<'_>, arguments: Arguments) -> Result<u8, Fai
     let plan = plan(session, arguments)?;
     refuse_what_exists(&plan)?;
     let said = match plan.protection {
-        Protection::None => run_daemon(&plan, &["--init"])?,
+        Protection::None => run_daemon(&plan.daemon, &["--init"])?,
         Protection::Passphrase => make_protected(session, &plan)?,
     };
     let (full, short) = fingerprint(&said)?;
@@ -178,8 +196,8 @@ fn plan(session: &Session<'_>, arguments: Arguments) -> Result<Plan, Failure> {
         if protect.is_none() && passphrase_fd.is_none() && daemon.key_file.is_none() {
             plan.protection = ask_protection()?;
         }
-        if daemon.key_file.is_none() && plan.protection == Protection::None {
-            let default = plan.key_file.display().to_string();
+        if daemon.key_file.is_none() {
+            let default = plan.default_key_file().display().to_string();
             let answer = console::ask("Where shall the master key be?", &default)?;
             daemon.key_file = (answer != default).then(|| PathBuf::from(answer));
         }
@@ -192,17 +210,12 @@ fn plan(session: &Session<'_>, arguments: Arguments) -> Result<Plan, Failure> {
             plan.backup_key = (!answer.is_empty()).then(|| PathBuf::from(answer));
         }
     }
-    match (plan.protection, &daemon.key_file) {
-        (Protection::None, _) if passphrase_fd.is_some() => {
-            return Err(usage("--passphrase-fd is for a key that is to be protected")
-                .fix("keyagent init --protect passphrase --passphrase-fd N")
-                .into());
-        }
-        (Protection::None, Some(path)) => plan.key_file.clone_from(path),
-        (Protection::None, None) => {}
-        (Protection::Passphrase, Some(_)) => return Err(has_one_place(&plan.layout).into()),
-        (Protection::Passphrase, None) => plan.key_file = protected_key::beside(&plan.layout.key_file),
+    if plan.protection == Protection::None && passphrase_fd.is_some() {
+        return Err(usage("--passphrase-fd is for a key that is to be protected")
+            .fix("keyagent init --protect passphrase --passphrase-fd N")
+            .into());
     }
+    plan.key_file = daemon.key_file.clone().unwrap_or_else(|| plan.default_key_file());
     plan.daemon = daemon;
     Ok(plan)
 }
@@ -212,13 +225,6 @@ fn ask_protection() -> Result<Protection, Failure> {
     let answer = console::ask(question, "no")?;
     let yes = matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes");
     Ok(if yes { Protection::Passphrase } else { Protection::None })
-}
-
-fn has_one_place(layout: &Layout) -> Report {
-    usage("a protected master key has one place, where the agent looks for it")
-        .fact("place", protected_key::beside(&layout.key_file).display().to_string())
-        .why("--key-file and KEYAGENT_KEY_FILE name a plain key file")
-        .fix("keyagent init --protect passphrase, without them; a copy goes where --backup-key says")
 }
 
 /// Makes a protected key and its keyring; what the daemon's program said.
@@ -257,11 +263,18 @@ fn write_protected(path: &Path, text: &str) -> Result<(), Failure> {
 
 fn make_keyring(plan: &Plan, master: &MasterKey) -> Result<String, Failure> {
     let pipe = key_pipe::holding(master)?;
-    run_daemon(plan, &["--new-keyring", "--key-fd", &pipe.number().to_string()])
+    let number = pipe.number().to_string();
+    let arguments = DaemonArguments {
+        state_dir: plan.daemon.state_dir.clone(),
+        system: plan.daemon.system,
+        allow_unlocked_memory: plan.daemon.allow_unlocked_memory,
+        ..DaemonArguments::default()
+    };
+    run_daemon(&arguments, &["--new-keyring", "--key-fd", &number])
 }
 
-fn run_daemon(plan: &Plan, more: &[&str]) -> Result<String, Failure> {
-    let mut words = plan.daemon.words();
+fn run_daemon(arguments: &DaemonArguments, more: &[&str]) -> Result<String, Failure> {
+    let mut words = arguments.words();
     words.extend(more.iter().chain(&["--no-serve"]).map(OsString::from));
     daemon_process::run_once(&words)
 }
@@ -269,15 +282,10 @@ fn run_daemon(plan: &Plan, more: &[&str]) -> Result<String, Failure> {
 /// The daemon's program refuses as well; here it is said before anything is run.
 fn refuse_what_exists(plan: &Plan) -> Result<(), Report> {
     let Layout { keyring, audit_log, marker, .. } = &plan.layout;
-    // Neither kind of key beside one of the other: which of them is right could not be told.
-    let unprotected = match plan.protection {
-        Protection::None => &plan.key_file,
-        Protection::Passphrase => &plan.layout.key_file,
-    };
-    let protected = protected_key::beside(unprotected);
+    let companion = plan.companion();
     let places = [
-        ("key", unprotected),
-        ("key", &protected),
+        ("key", &plan.key_file),
+        ("key", &companion),
         ("ring", keyring),
         ("audit", audit_log),
         ("marker", marker),

@@ -11,7 +11,6 @@ use crate::{
     agent_status::AgentStatus,
     command::{OK, unlock},
     console,
-    daemon_process::exists,
     failure::Failure,
     session::Session,
 };
@@ -26,13 +25,13 @@ struct Document {
 pub(crate) fn run(session: &Session<'_>) -> Result<u8, Failure> {
     let mut connection = session.connect()?;
     let (changed, unlockable_here) = lock(&mut connection)?;
+    let protected = !unlockable_here && has_protected_key(&mut connection)?;
     if session.console.json {
         console::print_json(&Document { schema: "keyagent.lock/1", changed, unlockable_here })?;
         return Ok(OK);
     }
     session.console.say(if changed { "locked" } else { "it was locked already" });
     if !unlockable_here {
-        let protected = unlock::protected_file(&connection).is_some_and(|path| exists(&path));
         session.console.say(if protected {
             "the agent cannot read its master key again; with the passphrase: keyagent unlock"
         } else {
@@ -51,6 +50,10 @@ fn lock(connection: &mut Connection) -> Result<(bool, bool), Error> {
         Err(error) => return Err(error),
     }
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
-    let unlockable_here = status.get("master_source").is_some_and(|source| source.starts_with('/'));
-    Ok((false, unlockable_here))
+    Ok((false, unlock::reads_its_key(&status)))
+}
+
+fn has_protected_key(connection: &mut Connection) -> Result<bool, Error> {
+    let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+    Ok(unlock::protected_file(connection, &status).is_some())
 }

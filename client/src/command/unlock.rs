@@ -101,8 +101,10 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
             }
         }
     } else if arguments.passphrase_fd.is_some() {
-        let place = protected_file(&session.connect()?).filter(|path| exists(path));
-        let place = place.ok_or_else(no_protected_file)?;
+        let mut connection = session.connect()?;
+        let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+        let place = protected_file(&connection, &status).ok_or_else(no_protected_file)?;
+        drop(connection);
         unprotect(&receiver, &read_protected(place)?, arguments.passphrase_fd)?
     } else {
         from_what_there_is(&receiver)?
@@ -115,10 +117,12 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
 pub(crate) fn offer(session: &Session<'_>, socket: &Path) -> Result<(), Failure> {
     let receiver = Receiver { session, socket: Some(socket) };
     let mut connection = receiver.connect()?;
-    let locked = !AgentStatus::from(connection.call::<Status>(&Empty {})?).is_unlocked();
-    let place = protected_file(&connection).filter(|path| locked && exists(path));
+    let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+    if status.is_unlocked() || reads_its_key(&status) {
+        return Ok(());
+    }
+    let Some(place) = protected_file(&connection, &status) else { return Ok(()) };
     drop(connection);
-    let Some(place) = place else { return Ok(()) };
     if !session.console.can_ask() {
         session.console.say("it is locked until somebody types the passphrase: keyagent unlock");
         return Ok(());
@@ -128,12 +132,25 @@ pub(crate) fn offer(session: &Session<'_>, socket: &Path) -> Result<(), Failure>
     Ok(())
 }
 
-/// The file with the protected key that belongs to the agent of a connection; it need not exist.
-pub(crate) fn protected_file(connection: &Connection) -> Option<PathBuf> {
+/// The file with the protected key of an agent: the one that it names, or the one in its default place.
+pub(crate) fn protected_file(connection: &Connection, status: &AgentStatus) -> Option<PathBuf> {
+    if let Some(named) = named_source(status).filter(|path| key_file::holds_protected(path)) {
+        return Some(named.to_path_buf());
+    }
     let system = Layout::new(&BaseFolders::System, None);
     let layout =
         if connection.socket() == system.socket { system } else { Layout::new(&base_folders()?, None) };
-    Some(protected_key::beside(&layout.key_file))
+    Some(protected_key::beside(&layout.key_file)).filter(|path| exists(path))
+}
+
+/// Whether the agent has a file from which it can read its key again without anybody's help.
+pub(crate) fn reads_its_key(status: &AgentStatus) -> bool {
+    named_source(status).is_some_and(|path| !key_file::holds_protected(path))
+}
+
+/// The file that the agent names as the source of its key.
+fn named_source(status: &AgentStatus) -> Option<&Path> {
+    status.get("master_source").map(Path::new).filter(|path| path.is_absolute())
 }
 
 fn tell(session: &Session<'_>, reply: &UnlockReply) -> Result<u8, Failure> {
@@ -153,11 +170,10 @@ fn tell(session: &Session<'_>, reply: &UnlockReply) -> Result<u8, Failure> {
 fn from_what_there_is(receiver: &Receiver<'_>) -> Result<UnlockReply, Failure> {
     let mut connection = receiver.connect()?;
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
-    let place = protected_file(&connection).filter(|path| exists(path));
-    // An agent that reads a file names it; what cannot be read again it would only refuse.
-    let reads_a_file = status.get("master_source").is_some_and(|source| source.starts_with('/'));
+    let place = protected_file(&connection, &status);
     match place {
-        Some(place) if !status.is_unlocked() && !reads_a_file => {
+        // What cannot be read again the agent would only refuse, and record that.
+        Some(place) if !status.is_unlocked() && !reads_its_key(&status) => {
             drop(connection);
             unprotect(receiver, &read_protected(place)?, None)
         }

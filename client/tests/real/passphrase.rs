@@ -404,7 +404,6 @@ fn a_new_passphrase_has_to_be_fit_and_nothing_is_made_otherwise() {
         assert!(done.stderr.contains(what), "{}", done.stderr);
         done.refused(64, "USAGE");
     }
-    init(&place, "five random words are better", "--key-file ../elsewhere").refused(64, "USAGE");
     place.sh("keyagent init --no-input --passphrase-fd 3 3< new").refused(64, "USAGE");
     place.run(&["init", "--no-input", "--protect", "passphrase"], b"").refused(64, "USAGE");
     assert!(!protected(&place).exists() && !place.keyring().exists());
@@ -420,8 +419,12 @@ fn a_new_passphrase_has_to_be_fit_and_nothing_is_made_otherwise() {
 #[test]
 fn a_new_passphrase_is_asked_for_twice() {
     let place = Place::new();
-    let words = ["init", "--protect", "passphrase", "--no-start", "--backup-key", "copy"];
+    let words = ["init", "--no-start", "--backup-key", "copy"];
     let mut session = OnTerminal::new(&place, &words);
+    session.expect("Protect the master key with a passphrase", 1);
+    session.press(&format!("yes{ENTER}"));
+    session.expect("key.protected] ", 1);
+    session.press(ENTER);
     session.expect("Passphrase for the new master key: ", 1);
     assert!(!session.shows_what_is_typed());
     session.press(&format!("five random words{ENTER}"));
@@ -429,13 +432,16 @@ fn a_new_passphrase_is_asked_for_twice() {
     session.press(&format!("five other words{ENTER}"));
     assert_eq!(session.end().code(), Some(64), "{}", session.screen());
     assert!(!protected(&place).exists());
+    let words =
+        ["init", "--no-start", "--backup-key", "copy", "--protect", "passphrase", "--key-file", "sealed"];
     let mut session = OnTerminal::new(&place, &words);
     session.expect("Passphrase for the new master key: ", 1);
     session.press(&format!("five random words{ENTER}"));
     session.expect("The same again: ", 1);
     session.press(&format!("five random words{ENTER}"));
     assert!(session.end().success(), "{}", session.screen());
-    assert!(protected(&place).exists() && place.work("copy").exists() && !place.key().exists());
+    assert!(place.work("sealed").exists() && place.work("copy").exists());
+    assert!(!place.key().exists() && !protected(&place).exists());
     assert!(
         !session.screen().contains("random words") && session.shows_what_is_typed(),
         "{}",
