@@ -1,30 +1,29 @@
 //! Permission as a type: an operation runs only with an [`Authorized`] of its own kind, and only
-//! [`Permission::authorize`] makes one, from the [`Rights`](crate::policy::Rights) of a caller. Default deny.
+//! [`Grant::authorize`] makes one: from the rights of a caller, their obligations met, no brake on. Default deny.
 //!
 //! Who asks on behalf of another needs two rights at once: its own, by a rule with `delegate` that covers
 //! caller, key and operation (or because it may do everything), and a rule of the caller it names. A role is
 //! never lent: naming an admin gives nothing that a rule does not.
 
-use alloc::sync::Arc;
+use alloc::{collections::BTreeMap, sync::Arc};
 use core::marker::PhantomData;
 
-use keyagent_common::{
-    context::Context,
-    op::{Operation, OperationCode},
-};
+use keyagent_common::{context::Context, op::Operation};
 
 use crate::{
     arena::Arena,
     caller::{Asserted, Caller},
     cipher::MessageCipher,
-    keyring::{Key, State, Version},
+    keyring::{Brake, Key, State, Version},
+    ops::{DataOperation, OperationError},
     policy::{Candidate, Meter, Refusal, Rights, Subject},
 };
 
-/// What allows an operation on one key's name, before its obligations are met.
+/// What allows an operation on one key, before its obligations are met.
 #[must_use]
-pub(crate) struct Permission<'c, O: ?Sized> {
+pub(crate) struct Permission<'c, 'k, O: ?Sized> {
     caller: &'c Caller<'c>,
+    key: &'k Key,
     own: Candidate,
     /// Rights of the caller that was named, and what of them allows it.
     lent: Option<(&'c Rights, Candidate)>,
@@ -33,7 +32,8 @@ pub(crate) struct Permission<'c, O: ?Sized> {
 
 /// A permission whose obligations are met.
 #[must_use]
-pub(crate) struct Grant<O: ?Sized> {
+pub(crate) struct Grant<'k, O: ?Sized> {
+    key: &'k Key,
     /// Name of the rule that allows it, of the named caller's where there is one; `None` for a role.
     pub(crate) rule: Option<Arc<str>>,
     reveal: bool,
@@ -41,18 +41,21 @@ pub(crate) struct Grant<O: ?Sized> {
 }
 
 impl Caller<'_> {
-    /// What allows `O` on a key of this name, whether there is one or not.
-    pub(crate) fn permission<O: Operation + ?Sized>(&self, key: &str) -> Option<Permission<'_, O>> {
+    /// What allows `O` on a key.
+    pub(crate) fn permission<'k, O: Operation + ?Sized>(
+        &self,
+        key: &'k Key,
+    ) -> Option<Permission<'_, 'k, O>> {
         let subject = self.asked_for();
-        let own = self.rights.find(O::CODE, key, subject.as_ref())?;
+        let own = self.rights.find(O::CODE, &key.name, subject.as_ref())?;
         let lent = match &self.on_behalf_of {
             None => None,
             Some(asserted) => {
                 let rights = asserted.lent()?;
-                Some((rights, rights.find(O::CODE, key, None)?))
+                Some((rights, rights.find(O::CODE, &key.name, None)?))
             }
         };
-        Some(Permission { caller: self, own, lent, operation: PhantomData })
+        Some(Permission { caller: self, key, own, lent, operation: PhantomData })
     }
 
     /// Whether it may learn that there is no key of this name.
@@ -91,37 +94,43 @@ impl<'a> Asserted<'a> {
     }
 }
 
-impl<O: Operation + ?Sized> Permission<'_, O> {
+impl<'k, O: Operation + ?Sized> Permission<'_, 'k, O> {
     /// Meets the obligations of the rules: of the asking caller first, then of the one it asks for.
-    pub(crate) fn settle(
-        self,
-        key: &str,
-        context: Context<'_>,
-        meter: &mut dyn Meter,
-    ) -> Result<Grant<O>, Refusal> {
-        let (subject, code): (_, OperationCode) = (self.caller.asked_for(), O::CODE);
-        let own = self.caller.rights.settle((self.own, code, key), subject.as_ref(), context, meter)?;
+    pub(crate) fn settle(self, context: Context<'_>, meter: &mut dyn Meter) -> Result<Grant<'k, O>, Refusal> {
+        let (subject, key) = (self.caller.asked_for(), self.key);
+        let asked = |candidate| (candidate, O::CODE, key.name.as_str());
+        let own = self.caller.rights.settle(asked(self.own), subject.as_ref(), context, meter)?;
         let (rule, reveal) = match self.lent {
             None => (own.rule, own.reveal),
             Some((rights, candidate)) => {
-                let lent = rights.settle((candidate, code, key), None, context, meter)?;
+                let lent = rights.settle(asked(candidate), None, context, meter)?;
                 (lent.rule, own.reveal && lent.reveal)
             }
         };
-        Ok(Grant { rule, reveal, operation: PhantomData })
+        Ok(Grant { key, rule, reveal, operation: PhantomData })
     }
 }
 
-impl<O: Operation> Grant<O> {
-    /// Permission for one version of the key; refused where a brake is on.
-    pub(crate) fn authorize<'k, A: Arena>(
+impl<'k, O: DataOperation> Grant<'k, O> {
+    /// Permission for one version of the key, whose expanded state is among `ciphers`.
+    ///
+    /// Refused where a brake is on the key; in maintenance for whatever seals; for a version not in use.
+    pub(crate) fn authorize<A: Arena>(
         self,
-        key: &'k Key,
         version: &'k Version,
-        key_id: &'k [u8; 32],
-        cipher: &'k MessageCipher<A>,
-    ) -> Authorized<'k, A, O> {
-        Authorized { key, version, key_id, cipher, reveal: self.reveal, operation: PhantomData }
+        ciphers: &'k BTreeMap<[u8; 32], MessageCipher<A>>,
+        maintenance: bool,
+    ) -> Result<Authorized<'k, A, O>, OperationError> {
+        let key = self.key;
+        match key.brake() {
+            Some(Brake::Disabled) => return Err(OperationError::KeyDisabled),
+            Some(Brake::Compromised) => return Err(OperationError::KeyCompromised),
+            None if O::SEALS && maintenance => return Err(OperationError::Maintenance),
+            None => {}
+        }
+        let key_id = version.key_id().ok_or(OperationError::UnknownKeyId)?;
+        let cipher = ciphers.get(key_id).ok_or(OperationError::UnknownKeyId)?;
+        Ok(Authorized { key, version, key_id, cipher, reveal: self.reveal, operation: PhantomData })
     }
 }
 

@@ -105,17 +105,18 @@ impl Policy {
     }
 
     fn by_rules(&self, role: Role, verdicts: &[Verdict]) -> Explanation {
-        let mut found = self.rules.iter().zip(verdicts).filter(|(_, verdict)| **verdict == Verdict::Allows);
-        let Some((rule, _)) = found.next() else {
+        let mut allowing =
+            self.rules.iter().zip(verdicts).filter(|(_, verdict)| **verdict == Verdict::Allows);
+        let Some((first, _)) = allowing.next() else {
             let why = "no rule about this caller allows it: denied by default".to_string();
             return Explanation::of_role(role, false, why);
         };
-        let mut explanation = Explanation::of_role(role, true, format!("rule {:?} allows it", &*rule.name));
-        explanation.rule = Some(rule.name.to_string());
+        let mut explanation = Explanation::of_role(role, true, format!("rule {:?} allows it", &*first.name));
+        explanation.rule = Some(first.name.to_string());
         explanation.obligations = Obligations {
-            rate: rule.rate,
-            require_context: rule.require_context.iter().map(ToString::to_string).collect(),
-            no_reveal: rule.no_reveal,
+            rate: first.rate,
+            require_context: first.require_context.iter().map(ToString::to_string).collect(),
+            no_reveal: first.no_reveal,
         };
         explanation
     }

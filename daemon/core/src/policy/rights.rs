@@ -42,7 +42,7 @@ pub(crate) enum Candidate {
 
 /// What a request was allowed by, obligations met.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Grant {
+pub(crate) struct Settled {
     /// Name of the rule; `None` for a role.
     pub(crate) rule: Option<Arc<str>>,
     /// Whether a new data key may be given in the clear.
@@ -179,8 +179,8 @@ impl Rights {
         asked_for: Option<&Subject<'_>>,
         context: Context<'_>,
         meter: &mut dyn Meter,
-    ) -> Result<Grant, Refusal> {
-        let Candidate::Rule(first) = candidate else { return Ok(Grant { rule: None, reveal: true }) };
+    ) -> Result<Settled, Refusal> {
+        let Candidate::Rule(first) = candidate else { return Ok(Settled { rule: None, reveal: true }) };
         let mut refusal = Refusal { error: OperationError::Denied, rule: None };
         for (place, index) in self.rules.iter().enumerate().skip(first) {
             let Some(rule) = self.policy.rule(*index) else { continue };
@@ -192,7 +192,7 @@ impl Rights {
             } else if rule.rate.as_ref().is_some_and(|rate| !meter.take(*index, rate, self.uid)) {
                 OperationError::RateLimited
             } else {
-                return Ok(Grant { rule: Some(Arc::clone(&rule.name)), reveal: !rule.no_reveal });
+                return Ok(Settled { rule: Some(Arc::clone(&rule.name)), reveal: !rule.no_reveal });
             };
             if refusal.rule.is_none()
                 || (error == OperationError::RateLimited && refusal.error != OperationError::RateLimited)

@@ -1,11 +1,6 @@
 //! Who has a right on a key, as texts to be kept and compared: what a change of rules takes away.
 
-use alloc::{
-    collections::BTreeSet,
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
 use super::{
     Policy,
@@ -65,6 +60,6 @@ fn join(before: Vec<String>, part: Vec<String>) -> Vec<String> {
     before
         .iter()
         .flat_map(|left| part.iter().map(move |right| (left, right)))
-        .map(|(left, right)| [left.as_str(), right].join("+").to_string())
+        .map(|(left, right)| [left.as_str(), right].join("+"))
         .collect()
 }

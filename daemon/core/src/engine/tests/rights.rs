@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     caller::Asserted,
     change::{self, Selection},
-    keyring::Draft,
+    keyring::{Brake, Draft},
     policy::{DelegateSpec, Mode, PolicySpec, RuleSpec, Who},
 };
 
