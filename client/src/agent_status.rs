@@ -19,6 +19,22 @@ const NUMBERS: &[&str] = &[
     "denied",
     "failures_last_hour",
     "generation",
+    "policy_rules",
+    "lock_idle_seconds",
+    "lock_absolute_seconds",
+    "keys_disabled",
+    "keys_due",
+    "keys_overdue",
+    "audit_bytes",
+    "audit_budget_bytes",
+    "audit_percent",
+    "audit_files",
+    "audit_oldest_seq",
+    "audit_last_seq",
+    "audit_free_disk_bytes",
+    "journal_dropped",
+    "p50_micros",
+    "p99_micros",
 ];
 /// Fields that are texts in documents.
 const TEXTS: &[&str] = &[
@@ -33,7 +49,14 @@ const TEXTS: &[&str] = &[
     "keyring",
     "audit_log",
     "instance",
+    "sockets",
+    "policy_digest",
+    "maintenance",
+    "maintenance_reason",
+    "audit_warnings",
 ];
+/// What stands before the name of a counter.
+const METRIC: &str = "metric:";
 
 /// What the agent said about itself.
 #[derive(Debug, Default)]
@@ -54,6 +77,25 @@ impl AgentStatus {
     /// A field for a terminal; `-` when it is missing.
     pub(crate) fn shown(&self, name: &str) -> String {
         self.get(name).map_or("-".to_owned(), escape)
+    }
+
+    /// A field for a terminal, if it is there.
+    pub(crate) fn told(&self, name: &str) -> Option<String> {
+        self.get(name).map(escape)
+    }
+
+    /// Every counter by name, with its labels.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(name, value)| Some((name.strip_prefix(METRIC)?, value.as_str())))
+    }
+
+    /// The sum of a counter over its labels, as far as it has those in `with`.
+    pub(crate) fn counted(&self, counter: &str, with: &str) -> u64 {
+        let wanted = |name: &str| name.split('{').next() == Some(counter) && name.contains(with);
+        self.metrics()
+            .filter(|(name, _)| wanted(name))
+            .filter_map(|(_, value)| value.parse::<u64>().ok())
+            .sum()
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
@@ -110,6 +152,17 @@ mod tests {
         assert_eq!(status.shown("version"), "-");
         assert_eq!(status.shown("socket"), "a\\u{1b}b");
         assert_eq!(status.short_fingerprint().unwrap(), "qDYp-vAYe");
+        let counters = |name, value| Field { name, value };
+        let counted = AgentStatus::from(StatusReply {
+            fields: vec![
+                counters("metric:operations_total{operation=\"a\",result=\"denied\"}", "2"),
+                counters("metric:operations_total{operation=\"b\",result=\"denied\"}", "3"),
+                counters("metric:operations_total{operation=\"b\",result=\"ok\"}", "9"),
+                counters("metric:operations_total_more", "9"),
+            ],
+        });
+        assert_eq!(counted.counted("operations_total", "result=\"denied\""), 5);
+        assert_eq!((counted.metrics().count(), counted.number("operations_total_more")), (4, None));
         let json = serde_json::to_string(&status).unwrap();
         assert!(json.starts_with("{\"schema\":\"keyagent.status/1\",\"version\":null,"), "{json}");
         assert!(json.contains("\"pid\":7") && !json.contains("future"), "{json}");

@@ -96,10 +96,20 @@ pub(crate) enum Verb {
     Lock,
     /// Let the agent read its master key again
     Unlock(command::unlock::Arguments),
-    /// Let the agent read its keyring again
+    /// Let the agent read configuration, policy and keyring again
     Reload,
+    /// Seal nothing new for a while; what was sealed still opens
+    Maintenance(command::maintenance::Arguments),
     /// Exit 0 if the agent can do its work, 1 otherwise
     Health,
+    /// Tell what happens, as it happens, and run a command for what matters
+    Watch(command::watch::Arguments),
+    /// Write what the agent counts, in the text format of Prometheus
+    Metrics(command::metrics::Arguments),
+    /// List, make, disable and enable keys
+    Keys(command::keys::Arguments),
+    /// Read, export and verify the audit log
+    Audit(command::audit::Arguments),
     /// Look for what is wrong; exit 1 when something failed
     Doctor(command::doctor::Arguments),
     /// Make the master key and the keyring

@@ -6,6 +6,7 @@
 mod agent_status;
 mod arguments;
 mod armor;
+mod audit_line;
 mod autostart;
 mod command;
 mod console;
@@ -30,6 +31,7 @@ mod stdio;
 mod temporary;
 mod terminal;
 mod usage;
+mod utc;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -7,7 +7,10 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -49,6 +52,11 @@ impl Temporary {
     /// Writes to the end.
     pub(crate) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
+    }
+
+    /// Lets others read it, too; call it before [`Self::persist`].
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.file.set_permissions(fs::Permissions::from_mode(mode))
     }
 
     /// Syncs the content, then gives it the target's name. An existing target is an error unless `replace`.
@@ -115,7 +123,6 @@ fn random_name(folder: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn entries(folder: &Path) -> usize {
         fs::read_dir(folder).unwrap().count()

@@ -65,7 +65,7 @@ fn exit_codes(console: &Console) -> Result<u8, Failure> {
     for row in codes {
         by_code.entry(row.code).or_default().push(row.name);
     }
-    let mut text = "EXIT  NAMES\n   0  success\n   1  negative answer (status: locked; health, doctor: something failed)\n".to_owned();
+    let mut text = "EXIT  NAMES\n   0  success\n   1  negative answer (status: locked; health, doctor, audit verify: something failed)\n".to_owned();
     for (code, names) in by_code {
         let _ = writeln!(text, "{code:>4}  {}", names.join(", "));
     }

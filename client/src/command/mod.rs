@@ -1,5 +1,6 @@
 //! The verbs, one file each: arguments, effect, and what is shown.
 
+pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod decrypt;
 pub(crate) mod doctor;
@@ -9,7 +10,10 @@ pub(crate) mod health;
 pub(crate) mod help;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod keys;
 pub(crate) mod lock;
+pub(crate) mod maintenance;
+pub(crate) mod metrics;
 pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod start;
@@ -17,6 +21,7 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod unlock;
 pub(crate) mod version;
+pub(crate) mod watch;
 
 use crate::{
     arguments::{CommandLine, Verb},
@@ -44,6 +49,11 @@ pub(crate) fn run(line: CommandLine, console: &Console) -> Result<u8, Failure> {
         Verb::Unlock(arguments) => unlock::run(&session, &arguments),
         Verb::Reload => reload::run(&session),
         Verb::Health => health::run(&session),
+        Verb::Maintenance(arguments) => maintenance::run(&session, &arguments),
+        Verb::Watch(arguments) => watch::run(&session, &arguments),
+        Verb::Metrics(arguments) => metrics::run(&session, &arguments),
+        Verb::Keys(arguments) => keys::run(&session, &arguments),
+        Verb::Audit(arguments) => audit::run(&session, &arguments),
         Verb::Doctor(arguments) => doctor::run(&session, &arguments),
         Verb::Init(arguments) => init::run(&session, arguments),
         Verb::Fingerprint(arguments) => fingerprint::run(&session, &arguments),

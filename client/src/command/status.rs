@@ -6,7 +6,7 @@ use keyagent_common::op::{Empty, Status};
 
 use crate::{
     agent_status::AgentStatus,
-    command::{NEGATIVE, OK},
+    command::{NEGATIVE, OK, reload::SHOWN_DIGITS},
     console::{self, Color, Console},
     failure::Failure,
     session::Session,
@@ -23,63 +23,134 @@ pub(crate) fn run(session: &Session<'_>) -> Result<u8, Failure> {
     Ok(if status.is_unlocked() { OK } else { NEGATIVE })
 }
 
+/// Only what the agent told: a caller without the right to see its inside gets the first rows.
 fn text(console: &Console, status: &AgentStatus) -> String {
     let locked = !status.is_unlocked();
     let (color, state) = if locked { (Color::Yellow, "locked") } else { (Color::Green, "unlocked") };
+    let up = status.number("uptime_seconds").map(|seconds| format!(" · up {}", duration(seconds)));
     let mut text = format!(
-        "{} keyagent  running · {}   v{}  pid {} · up {}\n",
+        "{} keyagent  running · {}   v{}  pid {}{}\n",
         console.paint(color, "●"),
         console.paint(color, state),
         status.shown("version"),
         status.shown("pid"),
-        status.number("uptime_seconds").map_or("-".to_owned(), duration),
+        up.unwrap_or_default(),
     );
-    let mut row = |label: &str, value: String| {
-        let _ = writeln!(text, "  {label:<9} {value}");
-    };
-    row("socket", status.shown("socket"));
-    let master = status.short_fingerprint().unwrap_or_else(|| "-".to_owned());
-    row("master", format!("{master}   from {}", status.shown("master_source")));
-    row(
-        "keys",
-        format!("{}, {}", counted(status, "keys", "key"), counted(status, "key_versions", "version")),
-    );
-    row(
-        "memory",
-        format!("{} ({}) · core dumps {}", size(status), status.shown("memory"), status.shown("dumps")),
-    );
-    row(
-        "clients",
-        format!(
-            "{} connected · {} ops · {} denied",
-            status.shown("connections"),
-            status.number("operations").map_or("-".to_owned(), grouped),
-            status.number("denied").map_or("-".to_owned(), grouped)
-        ),
-    );
-    row("failures", format!("{} decryption failures in the last hour", status.shown("failures_last_hour")));
-    row("keyring", format!("{}   generation {}", status.shown("keyring"), status.shown("generation")));
-    row("audit", status.shown("audit_log"));
-    if let Some(degraded) = status.get("degraded") {
-        row("degraded", console.paint(Color::Yellow, &keyagent_common::report::escape(degraded)));
-    }
-    if locked {
-        row("fix", "keyagent unlock".to_owned());
+    let rows = [
+        ("socket", status.told("socket")),
+        ("master", master(status)),
+        ("keys", keys(console, status)),
+        ("memory", memory(status)),
+        ("clients", clients(status)),
+        ("failures", failures(console, status)),
+        ("keyring", keyring(status)),
+        ("audit", audit(console, status)),
+        ("policy", policy(status)),
+        ("lock", automatic_lock(status)),
+        ("brake", maintenance(console, status)),
+        ("degraded", status.told("degraded").map(|why| console.paint(Color::Yellow, &why))),
+        ("fix", locked.then(|| "keyagent unlock".to_owned())),
+    ];
+    for (label, value) in rows {
+        if let Some(value) = value {
+            let _ = writeln!(text, "  {label:<9} {value}");
+        }
     }
     text
 }
 
-fn size(status: &AgentStatus) -> String {
-    status
-        .number("memory_bytes")
-        .map_or("-".to_owned(), |bytes| format!("{} KiB locked", bytes.div_ceil(1024)))
+fn master(status: &AgentStatus) -> Option<String> {
+    let from = status.told("master_source").map(|from| format!("   from {from}")).unwrap_or_default();
+    status.short_fingerprint().map(|id| format!("{id}{from}"))
 }
 
-fn counted(status: &AgentStatus, field: &str, word: &str) -> String {
-    match status.number(field) {
-        Some(1) => format!("1 {word}"),
-        Some(number) => format!("{} {word}s", grouped(number)),
-        None => format!("- {word}s"),
+fn keys(console: &Console, status: &AgentStatus) -> Option<String> {
+    let mut parts = vec![counted(status, "keys", "key")?];
+    if let Some(versions) = counted(status, "key_versions", "version") {
+        parts = vec![format!("{}, {versions}", parts.concat())];
+    }
+    for (field, words, color) in [
+        ("keys_due", "to be rotated", Color::Yellow),
+        ("keys_overdue", "OVERDUE", Color::Red),
+        ("keys_disabled", "disabled", Color::Yellow),
+    ] {
+        if let Some(number) = status.number(field).filter(|number| *number > 0) {
+            parts.push(console.paint(color, &format!("{} {words}", grouped(number))));
+        }
+    }
+    Some(parts.join(" · "))
+}
+
+fn memory(status: &AgentStatus) -> Option<String> {
+    let size = status.number("memory_bytes").map(|bytes| format!("{} KiB locked", bytes.div_ceil(1024)))?;
+    let dumps = status.told("dumps").map(|dumps| format!(" · core dumps {dumps}")).unwrap_or_default();
+    Some(format!("{size} ({}){dumps}", status.shown("memory")))
+}
+
+fn clients(status: &AgentStatus) -> Option<String> {
+    let mut parts = vec![format!("{} connected", grouped(status.number("connections")?))];
+    for (field, word) in [("operations", "ops"), ("denied", "denied")] {
+        parts.extend(status.number(field).map(|number| format!("{} {word}", grouped(number))));
+    }
+    let times = [("p50_micros", "p50"), ("p99_micros", "p99")];
+    let times = times.map(|(field, word)| status.number(field).map(|micros| format!("{word} {micros} µs")));
+    let times: Vec<String> = times.into_iter().flatten().collect();
+    parts.extend(Some(times.join("  ")).filter(|times| !times.is_empty()));
+    Some(parts.join(" · "))
+}
+
+fn failures(console: &Console, status: &AgentStatus) -> Option<String> {
+    let number = status.number("failures_last_hour")?;
+    let words = format!("{} decryption failures in the last hour", grouped(number));
+    if number == 0 {
+        return Some(words);
+    }
+    Some(format!("{}  → keyagent audit query --failed --since 1h", console.paint(Color::Yellow, &words)))
+}
+
+fn keyring(status: &AgentStatus) -> Option<String> {
+    let generation = status.number("generation").map(|number| format!("   generation {number}"));
+    Some(format!("{}{}", status.told("keyring")?, generation.unwrap_or_default()))
+}
+
+fn audit(console: &Console, status: &AgentStatus) -> Option<String> {
+    let used = match (status.number("audit_percent"), status.number("audit_bytes")) {
+        (Some(percent), _) if percent > 0 => format!("   {percent} % of its budget"),
+        _ => String::new(),
+    };
+    let warnings = status
+        .told("audit_warnings")
+        .map(|warnings| format!(" · {}", console.paint(Color::Yellow, &warnings)));
+    Some(format!("{}{used}{}", status.told("audit_log")?, warnings.unwrap_or_default()))
+}
+
+fn policy(status: &AgentStatus) -> Option<String> {
+    let rules = counted(status, "policy_rules", "rule")?;
+    let digest = status.told("policy_digest").unwrap_or_default();
+    Some(format!("{}   {rules}", digest.get(..SHOWN_DIGITS).unwrap_or("-")))
+}
+
+fn automatic_lock(status: &AgentStatus) -> Option<String> {
+    let idle =
+        status.number("lock_idle_seconds").map(|time| format!("after {} without work", duration(time)));
+    let at_most =
+        status.number("lock_absolute_seconds").map(|time| format!("{} after unlock", duration(time)));
+    let parts: Vec<String> = idle.into_iter().chain(at_most).collect();
+    Some(parts.join(" · ")).filter(|text| !text.is_empty())
+}
+
+fn maintenance(console: &Console, status: &AgentStatus) -> Option<String> {
+    status.get("maintenance").filter(|state| *state == "on")?;
+    let why = status.told("maintenance_reason").map(|why| format!(": {why}")).unwrap_or_default();
+    let words = format!("maintenance{why}");
+    Some(format!("{} → keyagent maintenance off", console.paint(Color::Yellow, &words)))
+}
+
+/// A number with its word; none where the agent does not tell it.
+fn counted(status: &AgentStatus, field: &str, word: &str) -> Option<String> {
+    match status.number(field)? {
+        1 => Some(format!("1 {word}")),
+        number => Some(format!("{} {word}s", grouped(number))),
     }
 }
 
@@ -110,6 +181,54 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::watch::tests::console;
+    use keyagent_common::op::{Field, StatusReply};
+
+    fn told(fields: &[(&str, &str)]) -> String {
+        let fields = fields.iter().map(|(name, value)| Field { name, value }).collect();
+        text(&console(), &AgentStatus::from(StatusReply { fields }))
+    }
+
+    #[test]
+    fn what_is_not_told_is_not_shown() {
+        assert_eq!(
+            told(&[("state", "unlocked"), ("version", "1"), ("pid", "7"), ("keys", ""), ("degraded", "")]),
+            "● keyagent  running · unlocked   v1  pid 7\n"
+        );
+    }
+
+    #[test]
+    fn what_needs_somebody_is_shown_with_its_command() {
+        let text = told(&[
+            ("state", "locked"),
+            ("keys", "4"),
+            ("key_versions", "1"),
+            ("keys_due", "2"),
+            ("keys_overdue", "1"),
+            ("keys_disabled", "0"),
+            ("failures_last_hour", "6"),
+            ("maintenance", "on"),
+            ("maintenance_reason", "new\u{1b} disk"),
+            ("connections", "3"),
+            ("p99_micros", "88"),
+            ("lock_idle_seconds", "900"),
+            ("policy_digest", &"ab".repeat(32)),
+            ("policy_rules", "1"),
+            ("metric:x", "1"),
+        ]);
+        for row in [
+            "  keys      4 keys, 1 version · 2 to be rotated · 1 OVERDUE\n",
+            "  failures  6 decryption failures in the last hour  → keyagent audit query --failed --since 1h\n",
+            "  brake     maintenance: new\\u{1b} disk → keyagent maintenance off\n",
+            "  clients   3 connected · p99 88 µs\n",
+            "  lock      after 15 m 0 s without work\n",
+            "  policy    abababababab   1 rule\n",
+            "  fix       keyagent unlock\n",
+        ] {
+            assert!(text.contains(row), "{row}{text}");
+        }
+        assert!(!text.contains("metric"), "{text}");
+    }
 
     #[test]
     fn numbers_and_times_are_for_people() {
