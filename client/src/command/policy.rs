@@ -5,7 +5,7 @@
 
 use std::{ffi::CString, fmt::Write};
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use keyagent_common::{name::KeyName, op::OperationCode, report::escape};
 use keyagent_config::Configuration;
 use keyagent_core::policy::{Explanation, Policy, Rate, Subject, Verdict};
@@ -37,14 +37,15 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("caller").required(true)))]
 struct ExplainArguments {
     #[command(flatten)]
     place: PlaceArguments,
     /// User by number
-    #[arg(long, value_name = "N", required_unless_present = "user")]
+    #[arg(long, value_name = "N", group = "caller")]
     uid: Option<u32>,
     /// User by name
-    #[arg(long, value_name = "NAME", conflicts_with = "uid")]
+    #[arg(long, value_name = "NAME", group = "caller")]
     user: Option<String>,
     /// Primary group by number [default: the user's]
     #[arg(long, value_name = "N")]
@@ -366,6 +367,7 @@ fn rate_text(rate: Rate) -> String {
         1 => "s".to_owned(),
         60 => "m".to_owned(),
         3600 => "h".to_owned(),
+        86_400 => "d".to_owned(),
         seconds => format!("{seconds}s"),
     };
     format!("{}/{unit} burst {}", rate.count, rate.burst)

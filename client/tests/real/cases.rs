@@ -118,5 +118,6 @@ cases! {
     no_agent
     no_key
     other_master_key
+    policy
     start_and_stop
 }

@@ -12,7 +12,9 @@ pub(crate) fn rate(given: &Given) -> Result<Rate, Refusal> {
     let fix = "rate = \"100/s burst 200\"";
     let refuse = || {
         Refusal::new(
-            format!("a rate is COUNT/s, /m or /h, with or without \"burst COUNT\"; counts are 1 to {MOST}"),
+            format!(
+                "a rate is COUNT/s, /m, /h or /d, with or without \"burst COUNT\"; counts are 1 to {MOST}"
+            ),
             fix,
         )
     };
@@ -23,6 +25,7 @@ pub(crate) fn rate(given: &Given) -> Result<Rate, Refusal> {
         "s" | "second" => 1,
         "m" | "minute" => 60,
         "h" | "hour" => 3600,
+        "d" | "day" => 86_400,
         _ => return Err(refuse()),
     };
     let burst = match (words.next(), words.next(), words.next()) {
@@ -55,11 +58,11 @@ mod tests {
         assert_eq!(of("100/s"), Some((100, 1, 100)));
         assert_eq!(of("5/minute burst 50"), Some((5, 60, 50)));
         assert_eq!(of("1/h burst  2"), Some((1, 3600, 2)));
+        assert_eq!(of("7/d"), Some((7, 86_400, 7)));
         for bad in [
             "",
             "100",
             "/s",
-            "100/d",
             "0/s",
             "-1/s",
             "+1/s",

@@ -237,6 +237,7 @@ pub(crate) fn place(found: &[Setting], table: &str, field: &str) -> Option<Origi
         "gids" => &["gids", "gid", "groups", "group"],
         "units" => &["units", "unit"],
         "sockets" => &["sockets", "socket"],
+        "delegate.callers" => &["delegate.users", "delegate.groups", "delegate.units", "delegate.keys"],
         other => &[other],
     };
     let names = fields.iter().map(|field| format!("{table}.{field}")).chain([table.to_owned()]);

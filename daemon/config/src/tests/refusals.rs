@@ -152,6 +152,8 @@ fn rules_are_refused() {
         ("require_context = [5]", 6, ["rule.a.require_context cannot be 5", "a text is needed"]),
         ("no_reveal = \"yes\"", 6, ["rule.a.no_reveal cannot be \"yes\"", "true or false is needed"]),
         ("no_reveal = true", 6, ["rule \"a\": no_reveal cannot be enforced", "why"]),
+        ("delegate = { uid = 5 }", 1, ["delegate.keys cannot be enforced", "add the patterns"]),
+        ("delegate = {\n keys = \"k\" }", 7, ["delegate.callers cannot be enforced", "names no user"]),
         ("delegate = true", 6, ["rule.a.delegate cannot be true", "delegate = { users"]),
     ] {
         refused(&format!("{RULE}{more}\n"), line, &parts);
