@@ -35,7 +35,7 @@ pub(crate) use settings::{Durability, Journald, LogSettings, WhenFull};
 
 use archive::Archive;
 use journal::Copies;
-use writer::{Failed, Manner, USUAL_LINE_BYTES, Writer};
+use writer::{Failed, Manner, Rotation, USUAL_LINE_BYTES, Writer};
 
 /// What cannot be done to a log whose budget is used up.
 const EXTEND: &str = "extend";
@@ -167,8 +167,8 @@ impl AuditLog {
         let mut copies = Copies::default();
         let mut writer = self.lock();
         let written = writer.append(lines, manner, &mut copies);
-        let rotate = writer.rotation_due() && !writer.rotation_announced;
-        writer.rotation_announced |= rotate;
+        let rotate = writer.rotation_due() && !writer.rotation.announced;
+        writer.rotation.announced |= rotate;
         drop(writer);
         written.map_err(|(action, error)| self.unwritable(action, error))?;
         if rotate {
@@ -318,8 +318,7 @@ fn open_writer(path: &Path, tail: Tail, chain: Chain<LockedArena>) -> Result<Wri
         unpinned: false,
         spoiled: false,
         folder_unsynced: first.is_none(),
-        rotation_failed: None,
-        rotation_announced: false,
+        rotation: Rotation::default(),
         #[cfg(test)]
         time: None,
     })

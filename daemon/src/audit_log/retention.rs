@@ -81,8 +81,9 @@ impl AuditLog {
         let _turn = self.take_turn();
         let condemned = {
             let mut writer = self.lock();
-            let old: Vec<u64> = wholly_before(&writer, first_seq);
-            old.into_iter().for_each(|file| writer.archive.condemn(file));
+            for file in wholly_before(&writer, first_seq) {
+                writer.archive.condemn(file);
+            }
             writer.archive.condemned()
         };
         self.delete(&condemned)
@@ -130,7 +131,7 @@ impl AuditLog {
                 journal_dropped: self.journal.dropped(),
                 warnings: Vec::new(),
             };
-            (usage, writer.settings, writer.rotation_failed.clone())
+            (usage, writer.settings, writer.rotation.failed.clone())
         };
         let disk = self.disk();
         usage.free_disk_bytes = disk.map(|(free, _)| free);
@@ -158,9 +159,8 @@ impl AuditLog {
     /// Bytes free for the daemon, and all bytes, of the file system.
     fn disk(&self) -> Option<(u64, u64)> {
         let there = statvfs(folder_of(&self.path)).ok()?;
-        let fragment = u64::from(there.fragment_size());
-        let bytes = |blocks| u64::saturating_mul(blocks, fragment);
-        Some((bytes(there.blocks_available().into()), bytes(there.blocks().into())))
+        let bytes = |blocks: u64| blocks.saturating_mul(there.fragment_size());
+        Some((bytes(there.blocks_available()), bytes(there.blocks())))
     }
 }
 
@@ -176,7 +176,9 @@ fn condemn(writer: &mut Writer, now: u64, copies: &mut Copies) -> Result<(), sup
     let Some((kept, files, reason)) = choose(writer, now) else { return Ok(()) };
     let event = Event::Retention { first_seq: kept, files: files.len() as u64, reason };
     writer.append(std::iter::once(Line::own(event)), Manner::Needed, copies)?;
-    files.into_iter().for_each(|file| writer.archive.condemn(file));
+    for file in files {
+        writer.archive.condemn(file);
+    }
     Ok(())
 }
 

@@ -42,8 +42,8 @@ impl AuditLog {
         let _turn = self.take_turn();
         let old = {
             let mut writer = self.lock();
-            writer.rotation_announced = writer.rotation_due();
-            if !writer.rotation_announced {
+            writer.rotation.announced = writer.rotation_due();
+            if !writer.rotation.announced {
                 return Ok(false);
             }
             writer.file.try_clone().map_err(|error| self.unwritable("rotate", error))?
@@ -58,8 +58,8 @@ impl AuditLog {
         let rotated = self.rotate(&mut writer, &mut copies);
         let result = match rotated {
             Ok(()) => {
-                writer.rotation_failed = None;
-                writer.rotation_announced = false;
+                writer.rotation.failed = None;
+                writer.rotation.announced = false;
                 Ok(true)
             }
             Err(error) => alert(&mut writer, error, &mut copies),
@@ -181,7 +181,7 @@ fn check_place(writer: &Writer, rotated: &Path) -> io::Result<()> {
 /// Records that a rotation failed: once, until one succeeds.
 fn alert(writer: &mut Writer, error: io::Error, copies: &mut Copies) -> Result<bool, Failed> {
     let message = format!("the audit log cannot be rotated: {error}");
-    let known = writer.rotation_failed.replace(message.clone()).is_some();
+    let known = writer.rotation.failed.replace(message.clone()).is_some();
     if known && !writer.spoiled {
         return Ok(false);
     }

@@ -66,13 +66,19 @@ pub(super) struct Writer {
     pub(super) spoiled: bool,
     /// The folder got names that are not known to be on the disk yet.
     pub(super) folder_unsynced: bool,
-    /// Why the last rotation failed, until one succeeds.
-    pub(super) rotation_failed: Option<String>,
-    /// Whoever rotates was told that it is time.
-    pub(super) rotation_announced: bool,
+    pub(super) rotation: Rotation,
     /// Stands in for the clock.
     #[cfg(test)]
     pub(super) time: Option<u64>,
+}
+
+/// What is known of the next rotation.
+#[derive(Default)]
+pub(super) struct Rotation {
+    /// Why the last attempt failed, until one succeeds.
+    pub(super) failed: Option<String>,
+    /// Whoever rotates was told that it is time.
+    pub(super) announced: bool,
 }
 
 /// A group in `Writer::group` that is complete but not in a file yet.

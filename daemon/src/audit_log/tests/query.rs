@@ -14,7 +14,7 @@ fn log_of_minutes(folder: &Path, minutes: u64) -> AuditLog {
     log.configure(LogSettings { rotate_bytes: 32 << 10, ..LogSettings::default() });
     for minute in 0..minutes {
         log.lock().time = Some(BEGIN + minute * MINUTE);
-        log.append(&[request(); 3][..1 + (minute % 3) as usize]).unwrap();
+        log.append(&[request(); 3][..=(minute % 3) as usize]).unwrap();
         log.rotate_when_due().unwrap();
     }
     log

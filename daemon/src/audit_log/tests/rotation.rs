@@ -167,10 +167,10 @@ fn a_failure_does_not_wake_whoever_rotates_for_every_line() {
     let log = open(folder.path());
     log.configure(small_files());
     fill(&log);
-    assert!(log.lock().rotation_announced);
+    assert!(log.lock().rotation.announced);
     *log.steps.lock().unwrap() = Some(Box::new(|_| Err(io::Error::other("no"))));
     assert!(log.rotate_when_due().is_err());
-    assert!(log.lock().rotation_announced, "the next line would announce it again");
+    assert!(log.lock().rotation.announced, "the next line would announce it again");
 }
 
 #[test]
