@@ -118,17 +118,16 @@ pub(crate) fn offer(session: &Session<'_>, socket: &Path) -> Result<(), Failure>
     let receiver = Receiver { session, socket: Some(socket) };
     let mut connection = receiver.connect()?;
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
-    if status.is_unlocked() || reads_its_key(&status) {
+    if status.is_unlocked() || reads_its_key(&status) || protected_file(&connection, &status).is_none() {
         return Ok(());
     }
-    let Some(place) = protected_file(&connection, &status) else { return Ok(()) };
-    drop(connection);
     if !session.console.can_ask() {
         session.console.say("it is locked until somebody types the passphrase: keyagent unlock");
         return Ok(());
     }
-    let reply = unprotect(&receiver, &read_protected(place)?, None)?;
-    session.console.say(&format!("unlocked; master key {}", fingerprint::short(&reply.fingerprint)));
+    if let Some(reply) = unprotect_that_of(&receiver, connection, &status)? {
+        session.console.say(&format!("unlocked; master key {}", fingerprint::short(&reply.fingerprint)));
+    }
     Ok(())
 }
 
@@ -137,10 +136,15 @@ pub(crate) fn protected_file(connection: &Connection, status: &AgentStatus) -> O
     if let Some(named) = named_source(status).filter(|path| key_file::holds_protected(path)) {
         return Some(named.to_path_buf());
     }
+    default_place(connection).filter(|path| exists(path))
+}
+
+/// Where the protected key of an agent is unless it names another file.
+fn default_place(connection: &Connection) -> Option<PathBuf> {
     let system = Layout::new(&BaseFolders::System, None);
     let layout =
         if connection.socket() == system.socket { system } else { Layout::new(&base_folders()?, None) };
-    Some(protected_key::beside(&layout.key_file)).filter(|path| exists(path))
+    Some(protected_key::beside(&layout.key_file))
 }
 
 /// Whether the agent has a file from which it can read its key again without anybody's help.
@@ -169,23 +173,32 @@ fn tell(session: &Session<'_>, reply: &UnlockReply) -> Result<u8, Failure> {
 /// Without any option: the agent's own source, or else the passphrase.
 fn from_what_there_is(receiver: &Receiver<'_>) -> Result<UnlockReply, Failure> {
     let mut connection = receiver.connect()?;
-    let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
-    let place = protected_file(&connection, &status);
-    match place {
-        // What cannot be read again the agent would only refuse, and record that.
-        Some(place) if !status.is_unlocked() && !reads_its_key(&status) => {
-            drop(connection);
-            unprotect(receiver, &read_protected(place)?, None)
+    // What cannot be read again the agent would only refuse, and record that.
+    if default_place(&connection).is_some_and(|path| exists(&path)) {
+        let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+        if !status.is_unlocked() && !reads_its_key(&status) {
+            return unprotect_that_of(receiver, connection, &status)?
+                .ok_or_else(|| no_protected_file().into());
         }
-        place => match (connection.call::<Unlock>(&UnlockRequest { master: &[] }), place) {
-            (Ok(reply), _) => Ok(reply),
-            (Err(error), Some(place)) if has_no_key(&error) => {
-                drop(connection);
-                unprotect(receiver, &read_protected(place)?, None)
-            }
-            (Err(error), _) => Err(error.into()),
-        },
     }
+    match connection.call::<Unlock>(&UnlockRequest { master: &[] }) {
+        Err(error) if has_no_key(&error) => {
+            let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+            unprotect_that_of(receiver, connection, &status)?.ok_or_else(|| error.into())
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Opens and sends the protected key of an agent; `None` if there is none.
+fn unprotect_that_of(
+    receiver: &Receiver<'_>,
+    connection: Connection,
+    status: &AgentStatus,
+) -> Result<Option<UnlockReply>, Failure> {
+    let Some(place) = protected_file(&connection, status) else { return Ok(None) };
+    drop(connection);
+    unprotect(receiver, &read_protected(place)?, None).map(Some)
 }
 
 /// Whether the agent refused because it has nothing to read the key from.
