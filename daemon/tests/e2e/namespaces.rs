@@ -6,7 +6,7 @@ use std::{fs, process::Command};
 use crate::{
     helper::{Treatment, probe},
     peers::{open_for_all, refusals},
-    support::{Home, am_root, eventually, log, process::Daemon, skipped},
+    support::{Home, am_root, eventually, have, log, process::Daemon, skipped},
 };
 
 const FOREIGN: u32 = 54_321;
@@ -96,4 +96,20 @@ fn a_caller_in_a_namespace_is_seen_as_who_it_is() {
             assert_eq!(log::count(&log::lines(&home), "peer.refused"), 1);
         }
     }
+}
+
+#[test]
+fn groups_without_a_number_are_left_out() {
+    const NAME: &str = "groups_without_a_number_are_left_out";
+    if !am_root() || !have("setpriv") || !can_unshare(&["-U", "-r"]) {
+        return skipped(NAME, "needs root, setpriv and user namespaces");
+    }
+    let home = Home::initialized();
+    // Only root has a number in there: the owner's other groups show as the overflow group, and give nothing.
+    let daemon = start_in_namespace(&home, &["unshare", "-U", "-r"]);
+    assert_eq!(probe(daemon.socket(), &["setpriv", "--groups=54321,7"], 0, 0), Treatment::Served);
+    // As primary group such a one makes it a stranger.
+    assert_eq!(probe(daemon.socket(), &[], 0, FOREIGN), Treatment::Refused);
+    daemon.terminate();
+    assert_eq!(refusals(&home, 0), 1);
 }

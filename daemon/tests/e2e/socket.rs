@@ -12,6 +12,7 @@ use std::{
 };
 
 use keyagent_common::context::EMPTY;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::support::{
     self, Client, Home, am_root, assert_no_failure, bounded, chmod, client, eventually, finish, make_folder,
@@ -45,6 +46,29 @@ fn the_mode_is_never_another_than_0600() {
     let open = home.join("run/open.sock");
     let _listener = UnixListener::bind(&open).unwrap();
     assert_ne!(fs::symlink_metadata(open).unwrap().mode() & 0o177, 0);
+}
+
+#[test]
+fn nothing_else_appears_beside_the_socket_and_every_change_leaves_it_private() {
+    let home = Home::initialized();
+    make_folder(&home.join("run"), 0o700);
+    let notify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    let changes = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MOVE;
+    notify.add_watch(&home.join("run"), changes).unwrap();
+    for _ in 0..bounded(3, 50) {
+        home.start().terminate();
+    }
+    let mut names = std::collections::BTreeSet::new();
+    while let Ok(events) = notify.read_events() {
+        for event in events {
+            let name = event.name.unwrap();
+            // Bound with its mode: there is no later change of it.
+            let changed = event.mask.contains(AddWatchFlags::IN_ATTRIB);
+            assert!(!changed || name != "agent.sock", "its mode or owner changed");
+            names.insert(name);
+        }
+    }
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["agent.sock", "agent.sock.lock"]);
 }
 
 #[test]
