@@ -172,7 +172,9 @@ fn check(console: &Console, place: &PlaceArguments) -> Result<u8, Failure> {
     let rules = if rules == 1 { "1 rule".to_owned() } else { format!("{rules} rules") };
     let word = console.paint(Color::Green, "ok");
     let _ = writeln!(text, "{word}       {rules}, {mode} mode   {files}");
-    console::print(&text)?;
+    if console.talks() {
+        console::print(&text)?;
+    }
     Ok(OK)
 }
 
@@ -197,7 +199,7 @@ fn explain(console: &Console, arguments: &ExplainArguments) -> Result<u8, Failur
         Answer { configuration: &configuration, caller: &caller, operation, key, explanation: &explanation };
     if console.json {
         console::print_json(&answer.document())?;
-    } else {
+    } else if console.talks() {
         console::print(&answer.text(console))?;
     }
     Ok(if explanation.allowed { OK } else { NEGATIVE })

@@ -21,6 +21,7 @@ mod odd;
 mod passphrase;
 mod peers;
 mod place;
+mod policy;
 mod refusals;
 mod sandbox;
 mod state_folder;

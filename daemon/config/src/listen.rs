@@ -40,7 +40,7 @@ impl<'n> Listeners<'n> {
 
     fn add(&mut self, value: &Value<'_>) -> Result<(), ConfigurationError> {
         let title = value.peek("name").map_or("[[listen]]".to_owned(), |name| format!("listener {name:?}"));
-        let prefix = format!("listen.{}.", value.peek("name").unwrap_or_default());
+        let prefix = value.peek("name").map_or("listen.".to_owned(), |name| format!("listen.{name}."));
         let table = value.table(title.clone(), prefix, FIELDS, "[[listen]] begins each one")?;
         let Some(name_value) = table.get("name") else {
             return Err(ConfigurationError::new(

@@ -108,7 +108,7 @@ impl<'n> Rules<'n> {
 
     fn add(&mut self, value: &Value<'_>) -> Result<(), ConfigurationError> {
         let title = value.peek("name").map_or("[[rule]]".to_owned(), |name| format!("rule {name:?}"));
-        let prefix = format!("rule.{}.", value.peek("name").unwrap_or_default());
+        let prefix = value.peek("name").map_or("rule.".to_owned(), |name| format!("rule.{name}."));
         let table = value.table(title, prefix, RULE, "[[rule]] begins each one")?;
         let name_value = needed(&table, "name", "name = \"billing\"")?;
         let name = Given::from(&name_value).parse(name)?;
@@ -267,7 +267,14 @@ fn texts(value: &Value<'_>) -> Result<Vec<String>, ConfigurationError> {
 
 fn text(value: &Value<'_>) -> Result<String, ConfigurationError> {
     let field = value.name.rsplit('.').next().unwrap_or_default();
-    let fix = format!("{field} = [\"…\"]");
+    let example = match field {
+        "unit" | "units" => "billing.service",
+        "socket" | "sockets" => "agent",
+        "allow" => "encrypt",
+        "require_context" => "table",
+        _ => "billing/*",
+    };
+    let fix = format!("{field} = [{example:?}]");
     Given::from(value).parse(|given| given.text(&fix).map(str::to_owned))
 }
 

@@ -145,7 +145,7 @@ fn rules_are_refused() {
         ),
         ("uids = [65534]", 6, ["rule \"a\": uids cannot be enforced", "65534 is nobody's id"]),
         ("gid = true", 6, ["rule.a.gid cannot be true", "a name or a number is needed"]),
-        ("unit = 5", 6, ["rule.a.unit cannot be 5", "a text is needed"]),
+        ("unit = 5", 6, ["rule.a.unit cannot be 5", "unit = [\"billing.service\"]"]),
         ("units = [\"a*****b\"]", 6, ["rule \"a\": units cannot be enforced", "stars"]),
         ("rate = \"fast\"", 6, ["rule.a.rate cannot be \"fast\"", "rate = \"100/s burst 200\""]),
         ("rate = 5", 6, ["rule.a.rate cannot be 5", "a text is needed"]),
@@ -160,7 +160,7 @@ fn rules_are_refused() {
     }
     for (text, line, parts) in [
         ("uid = 5\nallow = \"decrypt\"", 1, ["\"name\" is missing in [[rule]]", "name = \"billing\""]),
-        ("name = 5", 2, ["rule..name cannot be 5", "a text is needed"]),
+        ("name = 5", 2, ["rule.name cannot be 5", "a text is needed"]),
         ("name = \"a b\"\nallow = \"decrypt\"", 2, ["rule.a b.name cannot be \"a b\"", "1 to 64 characters"]),
         (
             "name = \"a\"\nuid = 5",
