@@ -89,15 +89,6 @@ impl AgentStatus {
         self.0.iter().filter_map(|(name, value)| Some((name.strip_prefix(METRIC)?, value.as_str())))
     }
 
-    /// The sum of a counter over its labels, as far as it has those in `with`.
-    pub(crate) fn counted(&self, counter: &str, with: &str) -> u64 {
-        let wanted = |name: &str| name.split('{').next() == Some(counter) && name.contains(with);
-        self.metrics()
-            .filter(|(name, _)| wanted(name))
-            .filter_map(|(_, value)| value.parse::<u64>().ok())
-            .sum()
-    }
-
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
     }
@@ -161,7 +152,6 @@ mod tests {
                 counters("metric:operations_total_more", "9"),
             ],
         });
-        assert_eq!(counted.counted("operations_total", "result=\"denied\""), 5);
         assert_eq!((counted.metrics().count(), counted.number("operations_total_more")), (4, None));
         let json = serde_json::to_string(&status).unwrap();
         assert!(json.starts_with("{\"schema\":\"keyagent.status/1\",\"version\":null,"), "{json}");

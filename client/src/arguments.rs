@@ -110,6 +110,8 @@ pub(crate) enum Verb {
     Keys(command::keys::Arguments),
     /// Read, export and verify the audit log
     Audit(command::audit::Arguments),
+    /// Write what the audit log says of a period, as a document
+    Report(command::report::Arguments),
     /// Look for what is wrong; exit 1 when something failed
     Doctor(command::doctor::Arguments),
     /// Make the master key and the keyring

@@ -106,7 +106,7 @@ fn told(console: &Console, line: &AuditLine) -> String {
 }
 
 /// Everything in the log.
-const ALL: Span = Span { from_seq: 0, to_seq: u64::MAX, from_micros: 0, to_micros: u64::MAX };
+pub(crate) const ALL: Span = Span { from_seq: 0, to_seq: u64::MAX, from_micros: 0, to_micros: u64::MAX };
 
 #[cfg(test)]
 mod tests {

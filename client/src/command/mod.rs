@@ -16,6 +16,7 @@ pub(crate) mod maintenance;
 pub(crate) mod metrics;
 pub(crate) mod policy;
 pub(crate) mod reload;
+pub(crate) mod report;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -54,6 +55,7 @@ pub(crate) fn run(line: CommandLine, console: &Console) -> Result<u8, Failure> {
         Verb::Metrics(arguments) => metrics::run(&session, &arguments),
         Verb::Keys(arguments) => keys::run(&session, &arguments),
         Verb::Audit(arguments) => audit::run(&session, &arguments),
+        Verb::Report(arguments) => report::run(&session, &arguments),
         Verb::Doctor(arguments) => doctor::run(&session, &arguments),
         Verb::Init(arguments) => init::run(&session, arguments),
         Verb::Fingerprint(arguments) => fingerprint::run(&session, &arguments),

@@ -34,7 +34,7 @@ pub(crate) struct KeyDocument {
 pub(crate) struct VersionDocument {
     pub(crate) number: u32,
     pub(crate) state: &'static str,
-    reason: &'static str,
+    pub(crate) reason: &'static str,
     pub(crate) created_at: String,
     key_id: String,
 }
