@@ -4,11 +4,11 @@
 //! says what to keep where. Only a key that a passphrase protects is made here, because it must never
 //! touch the disk: the daemon's program gets it through a pipe to make the keyring with.
 
+mod protected;
+
 use std::{
     ffi::OsString,
-    fs::DirBuilder,
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,7 @@ use keyagent_client::effective_uid;
 use keyagent_common::{
     error::ErrorCode,
     layout::Layout,
-    protected_key::{self, MAX_TEXT_BYTES, Parameters},
+    protected_key::{self, MAX_TEXT_BYTES},
     report::Report,
 };
 use serde::Serialize;
@@ -29,9 +29,6 @@ use crate::{
     daemon_process::{self, Daemon, DaemonArguments, exists},
     failure::{Failure, cannot_create, cannot_read, usage},
     input::fill,
-    key_file::{self, MasterKey},
-    key_pipe,
-    passphrase::{self, Passphrase},
     session::Session,
     temporary::Temporary,
 };
@@ -134,7 +131,7 @@ pub(crate) fn run(session: &Session<'_>, arguments: Arguments) -> Result<u8, Fai
     refuse_what_exists(&plan)?;
     let said = match plan.protection {
         Protection::None => run_daemon(&plan.daemon, &["--init"])?,
-        Protection::Passphrase => make_protected(session, &plan)?,
+        Protection::Passphrase => protected::make(session, &plan)?,
     };
     let (full, short) = fingerprint(&said)?;
     if let Some(copy) = &plan.backup_key {
@@ -225,52 +222,6 @@ fn ask_protection() -> Result<Protection, Failure> {
     let answer = console::ask(question, "no")?;
     let yes = matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes");
     Ok(if yes { Protection::Passphrase } else { Protection::None })
-}
-
-/// Makes a protected key and its keyring; what the daemon's program said.
-fn make_protected(session: &Session<'_>, plan: &Plan) -> Result<String, Failure> {
-    let passphrase = match plan.passphrase_fd {
-        Some(number) => {
-            let passphrase = Passphrase::read_descriptor(number)?;
-            passphrase.check_new(session.console)?;
-            passphrase
-        }
-        None => Passphrase::ask_new(session.console)?,
-    };
-    let master = passphrase::new_master()?;
-    let protected = passphrase::protect(&master, &passphrase, Parameters::DEFAULT)?;
-    drop(passphrase);
-    // First the key, for nothing may depend on one that is not yet on disk.
-    write_protected(&plan.key_file, &protected.to_text())?;
-    make_keyring(plan, &master).inspect_err(|_| {
-        // Without a keyring nothing was ever sealed under it, and it would be in the way.
-        if !exists(&plan.layout.keyring) {
-            let _ = std::fs::remove_file(&plan.key_file);
-        }
-    })
-}
-
-fn write_protected(path: &Path, text: &str) -> Result<(), Failure> {
-    let refuse = |error: io::Error| cannot_create(path, error.to_string());
-    if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refuse)?;
-        key_file::examine_folders(path)?;
-    }
-    let mut file = Temporary::beside(path).map_err(refuse)?;
-    file.write_all(text.as_bytes()).map_err(refuse)?;
-    Ok(file.persist(path, false).map_err(refuse)?)
-}
-
-fn make_keyring(plan: &Plan, master: &MasterKey) -> Result<String, Failure> {
-    let pipe = key_pipe::holding(master)?;
-    let number = pipe.number().to_string();
-    let arguments = DaemonArguments {
-        state_dir: plan.daemon.state_dir.clone(),
-        system: plan.daemon.system,
-        allow_unlocked_memory: plan.daemon.allow_unlocked_memory,
-        ..DaemonArguments::default()
-    };
-    run_daemon(&arguments, &["--new-keyring", "--key-fd", &number])
 }
 
 fn run_daemon(arguments: &DaemonArguments, more: &[&str]) -> Result<String, Failure> {
