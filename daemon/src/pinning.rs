@@ -14,7 +14,6 @@ use tokio::time::sleep;
 use crate::{
     alarm,
     audit_log::{AuditLog, AuditUnwritable, Standing},
-    clock,
     files::{self, FileError},
     listen,
     state::{EngineState, Shared},
@@ -44,27 +43,6 @@ pub(crate) async fn pin_when_active(shared: Arc<Shared>) {
         // The log's key and the pin's were used on this stack.
         scrub_stack();
     }
-}
-
-/// Gives the log another file whenever the current one has grown enough, for ever. Sleeps meanwhile.
-pub(crate) async fn rotate_when_due(shared: Arc<Shared>) {
-    loop {
-        shared.audit.rotation.notified().await;
-        tidy(&shared);
-    }
-}
-
-/// Rotates the log if that is due, then deletes what need not be kept. Also once a minute, since files get old
-/// without anything being written.
-pub(crate) fn tidy(shared: &Shared) {
-    if let Err(error) = shared.audit.rotate_when_due() {
-        crate::report::warn(&error);
-    }
-    if let Err(error) = shared.audit.enforce_retention(clock::unix_micros()) {
-        crate::report::warn(&error);
-    }
-    // The log's key was used on this stack.
-    scrub_stack();
 }
 
 /// Syncs the log and pins where it stands, if anything was written since the last pin.

@@ -60,7 +60,7 @@ pub(crate) async fn keep_log(shared: Arc<Shared>) {
         // Missing the moment is no harm: the notification is kept until it is waited for.
         let _ = timeout(LONGEST_SLEEP, shared.audit.rotation.notified()).await;
         let kept = shared.audit.rotate_when_due();
-        let kept = kept.and_then(|_| shared.audit.enforce_retention(clock::unix_seconds()));
+        let kept = kept.and_then(|_| shared.audit.enforce_retention(clock::unix_micros()));
         if let Err(error) = kept {
             shared.audit.complain(&error);
         }
