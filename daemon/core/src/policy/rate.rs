@@ -73,6 +73,14 @@ mod tests {
     }
 
     #[test]
+    fn a_long_pause_saves_up_one_burst_and_no_more() {
+        let rate = Rate { count: 5, per_seconds: 1, burst: 2 };
+        let mut bucket = Bucket::full(&rate, 0);
+        let day = 86_400_000;
+        assert_eq!([(); 3].map(|()| bucket.take(&rate, day)), [true, true, false]);
+    }
+
+    #[test]
     fn a_clock_that_goes_back_gives_nothing() {
         let rate = Rate { count: 1, per_seconds: 1, burst: 1 };
         let mut bucket = Bucket::full(&rate, 5_000);

@@ -260,6 +260,21 @@ fn obligations_hold_and_the_first_rule_whose_are_met_counts() {
 }
 
 #[test]
+fn a_rule_about_something_else_does_not_step_in_for_one_whose_obligations_are_not_met() {
+    let engine = braked(&[]);
+    let rate = Some(Rate { count: 1, per_seconds: 1, burst: 1 });
+    let rules = policy(vec![
+        RuleSpec { rate, ..rule("slowly", 1001, &["default"], &["encrypt"]) },
+        rule("another key", 1001, &["tenant/a"], &["encrypt"]),
+        rule("another operation", 1001, &["default"], &["decrypt"]),
+        rule("another caller", 1002, &["default"], &["encrypt"]),
+    ]);
+    let rights = rules.rights(&subject(1001)).unwrap();
+    let (code, _, rule) = Asking::new(&engine, &rights).encrypt("default", EMPTY);
+    assert_eq!((code, rule.as_deref()), (ErrorCode::RateLimited, Some("slowly")));
+}
+
+#[test]
 fn a_key_that_may_not_be_seen_is_not_in_the_reply_and_opens_all_the_same() {
     let engine = braked(&[]);
     let hidden = RuleSpec { no_reveal: true, ..rule("hidden", 1001, &["default"], &["data_key"]) };
