@@ -58,16 +58,16 @@ pub(crate) enum Unidentified {
 
 /// Asks the kernel about peers; remembers which control group belongs to which unit.
 pub(crate) struct Identifier {
-    overflow_uid: u32,
-    overflow_gid: u32,
+    overflow_user: u32,
+    overflow_group: u32,
     units: Units,
 }
 
 impl Identifier {
     /// Reads the overflow ids, once.
     pub(crate) fn new() -> Self {
-        let (overflow_uid, overflow_gid) = peer::overflow_ids();
-        Self { overflow_uid, overflow_gid, units: Units::default() }
+        let (overflow_user, overflow_group) = peer::overflow_ids();
+        Self { overflow_user, overflow_group, units: Units::default() }
     }
 
     /// Who has connected to the listening socket with this name.
@@ -78,11 +78,11 @@ impl Identifier {
     ) -> Result<Principal, Unidentified> {
         let Peer { uid, gid, pid } = peer::credentials(connection).map_err(Unidentified::Unknown)?;
         let groups = peer::groups(connection).map_err(Unidentified::Unknown)?;
-        let groups = known_groups(groups, self.overflow_gid);
+        let groups = known_groups(groups, self.overflow_group);
         let process = peer::pidfd(connection);
         let unit = process.and_then(|process| self.units.unit_of(process.as_fd(), pid));
         let principal = Principal { uid, gid, pid, groups, unit, socket: Arc::clone(socket) };
-        if uid == self.overflow_uid || gid == self.overflow_gid {
+        if uid == self.overflow_user || gid == self.overflow_group {
             return Err(Unidentified::Unmapped(principal));
         }
         Ok(principal)

@@ -23,8 +23,8 @@ fn groups_without_a_number_are_dropped() {
 fn the_overflow_user_and_group_are_nobody() {
     let (one, _two) = UnixStream::pair().unwrap();
     let me = peer::credentials(one.as_fd()).unwrap();
-    for (overflow_uid, overflow_gid) in [(me.uid, u32::MAX), (u32::MAX, me.gid)] {
-        let mut identifier = Identifier { overflow_uid, overflow_gid, units: Units::default() };
+    for (overflow_user, overflow_group) in [(me.uid, u32::MAX), (u32::MAX, me.gid)] {
+        let mut identifier = Identifier { overflow_user, overflow_group, units: Units::default() };
         let refused = identifier.identify(one.as_fd(), &Arc::from("agent"));
         assert!(matches!(refused, Err(Unidentified::Unmapped(_))), "{refused:?}");
     }

@@ -103,9 +103,9 @@ fn open_to_group(path: &Path, mode: Mode, group: Option<u32>) -> Result<(), (&'s
         // A path, since a descriptor of O_PATH takes no mode before Linux 6.6; never through a link.
         fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink).map_err(|errno| ("chmod", errno))?;
     }
-    let made = look_again()?;
-    let same_group = group.is_none_or(|group| group == made.st_gid);
-    if has_mode(&made) && same_group { Ok(()) } else { Err(("chmod", Errno::ESTALE)) }
+    let found = look_again()?;
+    let same_group = group.is_none_or(|group| group == found.st_gid);
+    if has_mode(&found) && same_group { Ok(()) } else { Err(("chmod", Errno::ESTALE)) }
 }
 
 /// Tells the kernel to refuse descriptors sent to this socket; connections accepted from it inherit that.

@@ -63,8 +63,8 @@ fn nothing_else_appears_beside_the_socket_and_every_change_leaves_it_private() {
         for event in events {
             let name = event.name.unwrap();
             // Bound with its mode: there is no later change of it.
-            let changed = event.mask.contains(AddWatchFlags::IN_ATTRIB);
-            assert!(!changed || name != "agent.sock", "its mode or owner changed");
+            let attributes = event.mask.contains(AddWatchFlags::IN_ATTRIB);
+            assert!(!attributes || name != "agent.sock", "its mode or owner changed");
             names.insert(name);
         }
     }
