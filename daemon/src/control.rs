@@ -158,7 +158,19 @@ impl Asked<'_> {
         replies: &mut ReplyBuffer<'_>,
         answer: impl FnOnce(&mut ReplyBuffer<'_>) -> Result<(), NoRoom>,
     ) -> Result<(), NoRoom> {
-        match self.record(key, details, None) {
+        let event = Event::Operation { name: self.operation.name(), details };
+        self.done_as(key, event, replies, answer)
+    }
+
+    /// The same for an event that has a shape of its own.
+    fn done_as(
+        &self,
+        key: Option<&str>,
+        event: Event<'_>,
+        replies: &mut ReplyBuffer<'_>,
+        answer: impl FnOnce(&mut ReplyBuffer<'_>) -> Result<(), NoRoom>,
+    ) -> Result<(), NoRoom> {
+        match self.shared.audit.append(&[Line { key, ..line_of(self.caller, event) }]) {
             Ok(()) => answer(replies),
             Err(error) => {
                 let mut report = engine::unwritable(&error);

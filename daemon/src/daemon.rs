@@ -16,7 +16,7 @@ use tokio::{sync::Notify, task::LocalSet};
 
 use crate::{
     access,
-    alarm::Told,
+    alarm::{self, Told},
     alerts::FailureAlerts,
     audit_log::Line,
     back_off::BackOff,
@@ -168,9 +168,12 @@ fn begin(shared: &Shared) -> Result<(), Report> {
         let event = Event::Maintenance { on: true, reason: Some("found at start") };
         shared.audit.append(&[Line::own(event)]).map_err(|error| store::unrecorded(&error))?;
     }
-    let recorded = access::record(shared);
+    if let Err(report) = access::record(shared) {
+        // Nobody is served worse for it; the next reload or start tries again.
+        alarm::failed(shared, "access_not_recorded", &report);
+    }
     scrub_stack();
-    recorded
+    Ok(())
 }
 
 /// Listens until asked to stop, then ends: requests in flight first, then keys, then the socket.

@@ -13,7 +13,7 @@ use keyagent_sys::memory::Backing;
 
 use super::Asked;
 use crate::{
-    clock, source,
+    alarm, clock, source,
     state::{Counters, EngineState, Shared},
     store::{self, SystemEntropy},
 };
@@ -206,6 +206,7 @@ fn master_key(shared: &Shared) -> Outcome {
             let (here, needed) = (fingerprint::short(&print), fingerprint::short(&known));
             let message =
                 format!("KEY MISMATCH: {} holds {here}, this keyring needs {needed}", settings.origin);
+            alarm::key_mismatch(shared, &message);
             (CheckResult::Failed, message)
         }
         Err(report) => {

@@ -10,7 +10,7 @@ use keyagent_common::{
     report::Report,
 };
 use keyagent_core::{
-    audit::record::Details,
+    audit::record::Event,
     reply::{NoRoom, ReplyBuffer},
 };
 
@@ -34,9 +34,8 @@ pub(super) fn maintenance(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> R
                 let message = format!("maintenance {word}: {reason}");
                 asked.shared.events.push("maintenance", WatchSeverity::Warning, "", message);
             }
-            let stated = format!("{word}{}{reason}", if reason.is_empty() { "" } else { ": " });
-            let details = Details { reason: Some(&stated), ..Details::default() };
-            asked.done(None, details, replies, |replies| {
+            let event = Event::Maintenance { on, reason: Some(reason).filter(|reason| !reason.is_empty()) };
+            asked.done_as(None, event, replies, |replies| {
                 replies.success(asked.id, &MaintenanceReply { changed })
             })
         }

@@ -1,6 +1,6 @@
 //! The audit log as its owner can check it: opened with the master key, every mac recomputed.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use keyagent_core::{
     arena::HeapArena,
@@ -43,12 +43,32 @@ pub(crate) fn try_verify(home: &Home) -> Result<Verified, String> {
     let pin = keyring.open_pin(&read("audit.pin")?).map_err(|error| error.to_string())?;
     let pins = [Some(&pin), keyring.pin()];
     let furthest = pins.into_iter().flatten().max_by_key(|pin| pin.seq);
-    let verified = verify::verify(&read("audit.log")?, Start::NewLog, &root, keyring.keyring_id(), furthest);
+    let files = log_files(home).into_iter().map(|path| fs::read(&path).map_err(|error| error.to_string()));
+    let files: Vec<Vec<u8>> = files.collect::<Result<_, _>>()?;
+    let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    let verified = verify::verify(&files, Start::Oldest, &root, keyring.keyring_id(), furthest);
     let verified = verified.map_err(|error| error.to_string())?;
     if !verified.accepts_keyring(keyring.generation(), keyring.head_digest()) {
         return Err("keyring and log are out of step".into());
     }
     Ok(verified)
+}
+
+/// The files of the log, the oldest first.
+pub(crate) fn log_files(home: &Home) -> Vec<PathBuf> {
+    let current = home.state_file("audit.log");
+    let folder = current.parent().unwrap();
+    let mut rotated: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with("audit-") && path.extension().is_some_and(|ending| ending == "log")
+        })
+        .collect();
+    rotated.sort();
+    rotated.push(current);
+    rotated
 }
 
 /// Every line of the log, after [`verify`]; none may be unfinished.
@@ -67,7 +87,8 @@ pub(crate) fn unverified_lines(home: &Home) -> Vec<Value> {
 
 /// The same without the bytes that a crash left behind the last complete group.
 pub(crate) fn unverified_lines_of(home: &Home, cut_bytes: u64) -> Vec<Value> {
-    let log = fs::read_to_string(home.state_file("audit.log")).unwrap();
+    let files = log_files(home);
+    let log: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     log[..log.len() - usize::try_from(cut_bytes).unwrap()]
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
