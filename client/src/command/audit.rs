@@ -40,7 +40,7 @@ enum Verb {
     /// Write the lines that match as JSON or CSV
     Export(export::Arguments),
     /// Recompute the whole chain of the log; exit 1 if it was changed
-    Verify(verify::Arguments),
+    Verify(verify::VerifyArguments),
 }
 
 pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_verify: bool,
     #[command(flatten)]
-    verify: verify::Arguments,
+    verify: verify::VerifyArguments,
 }
 
 pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {

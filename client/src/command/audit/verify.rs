@@ -24,7 +24,7 @@ const MAX_VERDICT_BYTES: usize = 1 << 20;
 
 /// `keyagent audit verify`
 #[derive(Debug, Default, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct VerifyArguments {
     /// Read the master key from this file
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub(crate) struct Verdict {
     pub(crate) document: Map<String, Value>,
 }
 
-pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn run(session: &Session<'_>, arguments: &VerifyArguments) -> Result<u8, Failure> {
     let verdict = verify(arguments)?;
     if session.console.json {
         console::print_json(&verdict.document)?;
@@ -60,7 +60,7 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
 }
 
 /// Runs the verifier and waits for it.
-pub(crate) fn verify(arguments: &Arguments) -> Result<Verdict, Failure> {
+pub(crate) fn verify(arguments: &VerifyArguments) -> Result<Verdict, Failure> {
     let program = daemon_process::locate()?;
     let mut command = Command::new(&program);
     command.arg("--verify-audit");
