@@ -29,8 +29,7 @@ mod settings;
 mod writer;
 
 pub(crate) use line::{Line, NextSegment, SegmentIdentity};
-pub(crate) use query::{Range, Wanted};
-pub(crate) use retention::{Usage, Warning};
+pub(crate) use query::Wanted;
 pub(crate) use settings::{Durability, Journald, LogSettings, WhenFull};
 
 use archive::Archive;
@@ -183,18 +182,8 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Begins the next segment with a fresh chain: at unlock. `make` gets its number and the mac before it,
-    /// and gives the chain and its salt; nothing else is appended meanwhile.
-    pub(crate) fn begin_segment<E: From<AuditUnwritable>>(
-        &self,
-        make: impl FnOnce(u64, [u8; 32]) -> Result<(Chain<LockedArena>, [u8; 16]), E>,
-        identity: SegmentIdentity<'_>,
-    ) -> Result<(), E> {
-        let plain = |segment, mac| make(segment, mac).map(|(chain, salt)| NextSegment::plain(chain, salt));
-        self.begin_bridging(plain, identity)
-    }
-
-    /// The same for segments that are bridges, or follow one.
+    /// Begins the next segment with a fresh chain: at unlock. `make` gets its number and the mac before it, and
+    /// nothing else is appended meanwhile.
     pub(crate) fn begin_bridging<E: From<AuditUnwritable>>(
         &self,
         make: impl FnOnce(u64, [u8; 32]) -> Result<NextSegment, E>,

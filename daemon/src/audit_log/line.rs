@@ -43,12 +43,7 @@ pub(crate) struct SegmentIdentity<'a> {
 }
 
 impl<'a> SegmentIdentity<'a> {
-    /// The line of a segment that has nothing to do with bridges.
-    pub(crate) fn first_line(self, salt: &'a [u8; 16], previous_mac: &'a [u8; 32]) -> Line<'a> {
-        self.first_line_bridging(salt, previous_mac, Bridging::default())
-    }
-
-    /// The line of a bridge, or of the segment behind one.
+    /// The line; `bridging` is the default unless the segment is a bridge or follows one.
     pub(crate) fn first_line_bridging(
         self,
         salt: &'a [u8; 16],

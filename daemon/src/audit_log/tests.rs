@@ -8,7 +8,7 @@ mod rotation;
 use keyagent_core::audit::{
     AuditRoot,
     chain::NO_PREVIOUS_MAC,
-    record::{Details, Event, Peer},
+    record::{Bridging, Details, Event, Peer},
     verify::{Expected, FoundBridges, Start, Verified, Verifier},
 };
 use keyagent_sys::memory::LockPolicy;
@@ -50,7 +50,7 @@ pub(super) fn open(folder: &Path) -> AuditLog {
     let tail = Tail { segment: segment + 1, last_seq, length: length - verified.unfinished_bytes };
     let chain = Chain::begin(&arena, &root, &KEYRING_ID, segment + 1, &SALT, mac).unwrap();
     let log = AuditLog::open(&path, tail, chain).unwrap();
-    log.append_durably(&[IDENTITY.first_line(&SALT, &mac)]).unwrap();
+    log.append_durably(&[IDENTITY.first_line_bridging(&SALT, &mac, Bridging::default())]).unwrap();
     log
 }
 

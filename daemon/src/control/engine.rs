@@ -203,5 +203,5 @@ fn record(
 pub(super) fn unwritable(error: &AuditUnwritable) -> Report {
     Report::new(ErrorCode::AuditUnwritable, "the audit log cannot be written")
         .why(error.to_string())
-        .fix("keyagent doctor; free space or rights on the folder of the audit log")
+        .fix(error.fix())
 }

@@ -1,5 +1,6 @@
 //! Reading by range: equal to reading everything and picking.
 
+use crate::audit_log::query::Range;
 use super::*;
 use crate::audit_log::archive::{LineHead, stamp};
 
