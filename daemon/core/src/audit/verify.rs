@@ -223,4 +223,10 @@ fn split_mac(line: &[u8]) -> Option<(&[u8], [u8; 32])> {
 }
 
 #[cfg(test)]
+mod every_change;
+#[cfg(test)]
+mod files_tests;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
 mod tests;

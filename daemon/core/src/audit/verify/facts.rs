@@ -9,6 +9,8 @@ use crate::audit::{
 /// One line.
 pub(super) struct Facts {
     pub(super) mark: Mark,
+    /// The segment that its id names.
+    pub(super) segment: u64,
     pub(super) has_mac: bool,
     pub(super) what: What,
 }
@@ -44,6 +46,8 @@ pub(super) struct File {
 pub(super) fn read(line: &[u8]) -> Result<Facts, Malformed> {
     let mut members = Members::of(line);
     let Some((b"seq", Value::Number(seq))) = members.next().transpose()? else { return Err(Malformed) };
+    let Some((b"id", Value::Text(id))) = members.next().transpose()? else { return Err(Malformed) };
+    let segment = segment_of(id, seq).ok_or(Malformed)?;
     let (mut time, mut event, mut metadata, mut has_mac) = (None, None, None, false);
     for member in members {
         match member? {
@@ -51,13 +55,21 @@ pub(super) fn read(line: &[u8]) -> Result<Facts, Malformed> {
             (b"event_type", Value::Text(text)) if event.is_none() => event = Some(text),
             (b"metadata", Value::Object(object)) if metadata.is_none() => metadata = Some(object),
             (b"mac", Value::Text(_)) if !has_mac => has_mac = true,
-            (b"seq" | b"timestamp" | b"event_type" | b"metadata" | b"mac", _) => return Err(Malformed),
+            (b"seq" | b"id" | b"timestamp" | b"event_type" | b"metadata" | b"mac", _) => {
+                return Err(Malformed);
+            }
             _ => {}
         }
     }
     let timestamp = time.and_then(|text| text.try_into().ok()).ok_or(Malformed)?;
     let what = read_event(seq, event.ok_or(Malformed)?, metadata.ok_or(Malformed)?)?;
-    Ok(Facts { mark: Mark { seq, timestamp }, has_mac, what })
+    Ok(Facts { mark: Mark { seq, timestamp }, segment, has_mac, what })
+}
+
+/// An id is `segment-seq`, both decimal.
+fn segment_of(id: &[u8], seq: u64) -> Option<u64> {
+    let (segment, number) = core::str::from_utf8(id).ok()?.split_once('-')?;
+    (number.parse() == Ok(seq)).then(|| segment.parse().ok())?
 }
 
 fn read_event(seq: u64, event: &[u8], metadata: &[u8]) -> Result<What, Malformed> {

@@ -161,7 +161,8 @@ impl<'l, A: Arena> Walk<'l, A> {
         let mut lines = group.split(|&byte| byte == b'\n').peekable();
         let mut inside = false;
         while let Some(line) = lines.next() {
-            self.line(line, inside, lines.peek().is_none()).map_err(|why| self.here(why))?;
+            let here = self.here(Why::Malformed);
+            self.line(line, inside, lines.peek().is_none()).map_err(|why| AuditError { why, ..here })?;
             self.state.file_lines += 1;
             self.state.lines += 1;
             inside = true;
@@ -170,7 +171,7 @@ impl<'l, A: Arena> Walk<'l, A> {
     }
 
     fn line(&mut self, line: &[u8], inside_group: bool, last: bool) -> Result<(), Why> {
-        let Facts { mark, has_mac, what } = facts::read(line)?;
+        let Facts { mark, segment, has_mac, what } = facts::read(line)?;
         if has_mac != last {
             return Err(Why::Malformed);
         }
@@ -192,7 +193,7 @@ impl<'l, A: Arena> Walk<'l, A> {
             _ if self.state.current.has_key || self.expected.root.is_none() => self.event(&what),
             _ => {}
         }
-        Ok(())
+        if segment == self.state.current.place.segment { Ok(()) } else { Err(Why::Malformed) }
     }
 
     /// The line's number; the first line's is where the log begins.
