@@ -273,7 +273,6 @@ fn initialized() -> Place {
 }
 
 #[test]
-#[ignore = "needs the daemon to start locked"]
 fn an_agent_with_a_protected_key_starts_locked_and_is_unlocked_after_each_start() {
     let place = initialized();
     for round in 0..2 {
@@ -301,7 +300,6 @@ fn an_agent_with_a_protected_key_starts_locked_and_is_unlocked_after_each_start(
 }
 
 #[test]
-#[ignore = "needs the daemon to start locked"]
 fn start_asks_for_the_passphrase_where_somebody_sits() {
     let place = initialized();
     let mut session = OnTerminal::new(&place, &["start"]);
@@ -319,4 +317,24 @@ fn start_asks_for_the_passphrase_where_somebody_sits() {
     assert!(session.end().success(), "{}", session.screen());
     session.expect("74", 1);
     place.run(&["status"], b"").refused(69, "AGENT_UNREACHABLE");
+}
+
+#[test]
+fn a_protected_key_in_another_place_is_the_one_that_is_asked_for() {
+    let place = Place::new();
+    let words = "--key-file kept --state-dir apart --start";
+    init(&place, "five random words are better", "--key-file ../kept").refused(73, "CANNOT_CREATE");
+    let done = init(&place, "five random words are better", words).expect(0);
+    assert!(done.stderr.contains("it is locked until somebody types the passphrase"), "{}", done.stderr);
+    assert!(place.work("kept").exists() && !protected(&place).exists() && is_locked(&place));
+    place.run(&["unlock", "--no-input"], b"").refused(64, "USAGE");
+    let mut session = OnTerminal::new(&place, &["unlock"]);
+    session.expect(&format!("Passphrase for {}: ", place.work("kept").display()), 1);
+    session.press(&format!("five random words are better{ENTER}"));
+    assert!(session.end().success(), "{}", session.screen());
+    place.run(&["lock"], b"").expect(0);
+    place.sh("keyagent unlock --passphrase-fd 3 3< new").expect(0);
+    place.run(&["stop"], b"").expect(0);
+    place.run(&["start", "--no-input", "--key-file", "kept", "--state-dir", "apart"], b"").expect(0);
+    assert!(is_locked(&place));
 }

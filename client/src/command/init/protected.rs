@@ -3,7 +3,12 @@
 //! The only place of this program where a key is made. The plain key never touches the disk: the
 //! daemon's program gets it through a pipe, to make the keyring with.
 
-use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::Path};
+use std::{
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Component, Path},
+};
 
 use keyagent_common::protected_key::Parameters;
 
@@ -20,6 +25,11 @@ use crate::{
 
 /// Makes a protected key and its keyring; what the daemon's program said.
 pub(super) fn make(session: &Session<'_>, plan: &Plan) -> Result<String, Failure> {
+    if plan.key_file.components().any(|part| part == Component::ParentDir) {
+        // The agent would refuse to read it.
+        let why = "a path with `..` can mean another file tomorrow";
+        return Err(cannot_create(&plan.key_file, why).fix("name the place without `..`").into());
+    }
     let passphrase = match plan.passphrase_fd {
         Some(number) => {
             let passphrase = Passphrase::read_descriptor(number)?;
