@@ -123,7 +123,7 @@ impl AuditLog {
         });
         if let Err(error) = placed {
             // Back to its name; if that fails too, the log goes on in the file as it is called now.
-            if std::fs::rename(rotated, &self.path).is_ok() {
+            if self.reached("rename back").and_then(|()| std::fs::rename(rotated, &self.path)).is_ok() {
                 writer.path.clone_from(&self.path);
             }
             return Err(error);

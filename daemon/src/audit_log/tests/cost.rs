@@ -26,3 +26,26 @@ fn cost_of_an_append() {
         );
     }
 }
+
+#[test]
+#[ignore = "a measurement: cargo test --release -p keyagentd --bin keyagentd cost_of_a_query -- --ignored --nocapture"]
+fn cost_of_a_query() {
+    const LAST: u64 = 4_000_000_000_000_000;
+    const MINUTES: u64 = 40_000;
+    let folder = folder();
+    let log = open(folder.path());
+    for minute in 0..MINUTES {
+        log.lock().time = Some(LAST - (MINUTES - minute) * 60_000_000);
+        log.append(&[request(); 64]).unwrap();
+        log.rotate_when_due().unwrap();
+    }
+    let wanted = |from_micros| Wanted { from_seq: 0, to_seq: u64::MAX, from_micros, to_micros: u64::MAX };
+    let usage = log.usage();
+    for (name, from) in [("the last hour", LAST - 3_600_000_000), ("everything, first MiB", 0)] {
+        let start = Instant::now();
+        let found = log.read_range(wanted(from), 1 << 20).unwrap();
+        let (lines, bytes) = (found.last_seq + 1 - found.first_seq, found.bytes.len());
+        let elapsed = start.elapsed();
+        println!("{name} of {} bytes: {lines} lines, {bytes} bytes in {elapsed:?}", usage.bytes);
+    }
+}

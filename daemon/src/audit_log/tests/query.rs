@@ -1,8 +1,8 @@
 //! Reading by range: equal to reading everything and picking.
 
-use crate::audit_log::query::Range;
 use super::*;
 use crate::audit_log::archive::{LineHead, stamp};
+use crate::audit_log::query::Range;
 
 /// Later than any line that a test writes with the real clock.
 const BEGIN: u64 = 4_000_000_000_000_000;

@@ -162,6 +162,36 @@ fn a_step_that_fails_costs_no_line_and_is_an_alert() {
 }
 
 #[test]
+fn a_log_that_cannot_be_renamed_back_goes_on_under_its_new_name() {
+    let folder = folder();
+    let log = open(folder.path());
+    log.configure(small_files());
+    fill(&log);
+    *log.steps.lock().unwrap() = Some(Box::new(|step| match step {
+        "rename the new file" | "rename back" => Err(io::Error::other("no")),
+        _ => Ok(()),
+    }));
+    assert!(log.rotate_when_due().is_err());
+    assert_eq!(names(folder.path()), ["audit-00000000000000000001.log"]);
+    append_many(&log, 2);
+    assert!(log.check().is_ok());
+    log.sync_for_pin().unwrap().unwrap();
+    let seq = log.standing().seq;
+    assert_eq!(lines_in_order(folder.path()), seq);
+    // A start at this point finds everything, and so does the next attempt.
+    let copy = super::folder();
+    let name = &names(folder.path())[0];
+    std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    assert_eq!(open(copy.path()).standing().seq, seq + 1);
+    assert_eq!(lines_in_order(copy.path()), seq + 1);
+    *log.steps.lock().unwrap() = None;
+    assert!(log.rotate_when_due().unwrap());
+    assert_eq!(names(folder.path()), [name.as_str(), "audit.log"]);
+    append_many(&log, 1);
+    assert_eq!(lines_in_order(folder.path()), seq + 2);
+}
+
+#[test]
 fn a_failure_does_not_wake_whoever_rotates_for_every_line() {
     let folder = folder();
     let log = open(folder.path());
