@@ -1,10 +1,12 @@
 //! The checks of `doctor`, each a finding with what mends it. They look and ask; they change nothing
-//! and send nothing but `status`.
+//! and send nothing but `status` and a query.
+
+mod oversight;
 
 use std::{
     fs,
     os::unix::fs::{FileTypeExt, MetadataExt},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -62,9 +64,10 @@ pub(crate) fn diagnose(session: &Session<'_>, system: bool) -> Result<Vec<Findin
         );
     }
     match &agent {
-        Ok((status, socket)) => {
+        Ok((status, socket, alerts)) => {
             findings.push(socket_rights(socket));
             findings.extend([reached(status), version(status), agent_memory(status)]);
+            findings.extend(oversight::findings(status, *alerts));
         }
         Err(error) => findings.extend([not_reached(error), own_memory()]),
     }
@@ -72,9 +75,11 @@ pub(crate) fn diagnose(session: &Session<'_>, system: bool) -> Result<Vec<Findin
     Ok(findings)
 }
 
-fn ask(mut connection: Connection) -> Result<(AgentStatus, std::path::PathBuf), Error> {
+/// What the agent says of itself, where it listens, and how many alerts there were in the last hour.
+fn ask(mut connection: Connection) -> Result<(AgentStatus, PathBuf, Option<usize>), Error> {
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
-    Ok((status, connection.socket().to_path_buf()))
+    let alerts = oversight::alerts(&mut connection);
+    Ok((status, connection.socket().to_path_buf(), alerts))
 }
 
 fn key(layout: &Layout, running: bool) -> Finding {

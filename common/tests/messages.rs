@@ -45,8 +45,11 @@ fn frame(case: &Value) -> Vec<u8> {
 /// The fields of a body, and the frame that encoding them again gives.
 type Read = (Value, Vec<u8>);
 
-/// What a flag puts in front of a request, its fields and its bytes; then the rest.
-fn split_on_behalf_of(header: Header, body: &[u8]) -> Result<(Option<Value>, &[u8], &[u8]), CodecError> {
+/// Fields and bytes of what stands in front, and the rest.
+type Split<'b> = (Option<Value>, &'b [u8], &'b [u8]);
+
+/// What a flag puts in front of a request.
+fn split_on_behalf_of(header: Header, body: &[u8]) -> Result<Split<'_>, CodecError> {
     if !header.on_behalf_of {
         return Ok((None, &[], body));
     }

@@ -1,6 +1,8 @@
 //! `keyagent reload`: the agent reads configuration, policy and keyring again; what fails leaves the old
 //! state in use.
 
+use std::fmt::Write;
+
 use serde::Serialize;
 
 use crate::{command::OK, console, failure::Failure, session::Session};
@@ -18,7 +20,10 @@ struct Document {
 
 pub(crate) fn run(session: &Session<'_>) -> Result<u8, Failure> {
     let reply = session.connect()?.reload()?;
-    let policy_digest: String = reply.policy.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut policy_digest = String::new();
+    for byte in reply.policy {
+        let _ = write!(policy_digest, "{byte:02x}");
+    }
     let (generation, policy_changed) = (reply.generation, reply.policy_changed);
     if session.console.json {
         let schema = "keyagent.reload/1";

@@ -3,7 +3,7 @@
 //! No cell may be a formula to a spreadsheet, and no character may steer a terminal. A line that cannot
 //! be read ends the export: evidence with holes is none.
 
-use std::path::PathBuf;
+use std::{fmt::Write, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use keyagent_common::{
@@ -198,7 +198,7 @@ pub(crate) fn json(value: &impl Serialize) -> String {
         if escape(character.encode_utf8(&mut shown)).len() > character.len_utf8() {
             let mut units = [0; 2];
             for unit in character.encode_utf16(&mut units) {
-                safe.push_str(&format!("\\u{unit:04x}"));
+                let _ = write!(safe, "\\u{unit:04x}");
             }
         } else {
             safe.push(character);
@@ -265,7 +265,9 @@ mod tests {
 
     fn export(format: Format, lines: &[&str]) -> String {
         let mut writer = Writer { format, text: String::new(), count: 0 };
-        lines.iter().for_each(|line| writer.push(&AuditLine::parse(line.as_bytes()).unwrap()));
+        for line in lines {
+            writer.push(&AuditLine::parse(line.as_bytes()).unwrap());
+        }
         writer.finish()
     }
 

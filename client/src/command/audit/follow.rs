@@ -36,7 +36,10 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         }
         done?;
     }
-    while arguments.follow {
+    if !arguments.follow {
+        return Ok(OK);
+    }
+    loop {
         thread::sleep(POLL);
         if stdio::reader_is_gone() {
             return Ok(OK);
@@ -49,7 +52,6 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
             Err(error) => return Err(error),
         }
     }
-    Ok(OK)
 }
 
 /// Number of the newest line; 0 in an empty log.

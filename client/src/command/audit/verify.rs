@@ -2,7 +2,7 @@
 //!
 //! The master key is read there, never here. What it found is passed on; nothing is repaired.
 
-use std::{path::PathBuf, process::Command};
+use std::{fmt::Write, path::PathBuf, process::Command};
 
 use clap::Args;
 use keyagent_common::{
@@ -52,7 +52,7 @@ pub(crate) fn run(session: &Session<'_>, arguments: &VerifyArguments) -> Result<
         let (color, word) = if verdict.whole { (Color::Green, "whole") } else { (Color::Red, "NOT whole") };
         let mut text = format!("the audit log is {}\n", session.console.paint(color, word));
         for (name, value) in rows(&verdict.document) {
-            text.push_str(&format!("  {name:<16} {value}\n"));
+            let _ = writeln!(text, "  {name:<16} {value}");
         }
         console::print(&text)?;
     }

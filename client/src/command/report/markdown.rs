@@ -226,17 +226,22 @@ fn table_row(text: &mut String, cells: &[&str]) {
 /// A text without markup: no character of it means anything to Markdown or HTML.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
-    for character in escape(text).chars() {
+    let text = escape(text);
+    let mut characters = text.chars().peekable();
+    let mut inside_word = false;
+    while let Some(character) = characters.next() {
+        let next_is_word = characters.peek().is_some_and(char::is_ascii_alphanumeric);
         match character {
+            // Inside a word it means nothing.
+            '_' if inside_word && next_is_word => plain.push('_'),
             '&' => plain.push_str("&amp;"),
             '<' => plain.push_str("&lt;"),
             '>' => plain.push_str("&gt;"),
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '#' | '|' | '~' | '!' => {
-                plain.extend(['\\', character])
-            }
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => plain.extend(['\\', character]),
             '@' => plain.push_str("&#64;"),
             _ => plain.push(character),
         }
+        inside_word = character.is_ascii_alphanumeric();
     }
     // Bare addresses become links in some readers.
     plain.replace("://", "&#58;//").replace("mailto:", "mailto&#58;").replace("www.", "www&#46;")

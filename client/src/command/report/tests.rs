@@ -17,7 +17,9 @@ fn evidence(lines: &[AuditLine]) -> Evidence {
     let (from, to) = utc::parse_quarter("2026Q4").unwrap();
     let status = AgentStatus::from(StatusReply { fields: Vec::new() });
     let mut evidence = Evidence::new(Period::new(from, to, NOW), &status);
-    lines.iter().for_each(|line| evidence.add(line));
+    for line in lines {
+        evidence.add(line);
+    }
     evidence
 }
 
@@ -62,15 +64,14 @@ fn every_kind_of_line_has_its_section() {
         let text = markdown::document(&evidence(&[line(&[("decrypt", event)])]));
         let (before, after) = text.split_once(&format!("\n## {section}\n")).unwrap();
         let body = after.split("\n## ").next().unwrap();
-        let name = event.replace('_', "\\_");
-        assert!(body.contains(&format!("| {name} | ok | billing |")), "{event}: {body}");
-        assert!(!before.contains(&format!("| {name} |")), "{event}");
+        assert!(body.contains(&format!("| {event} | ok | billing |")), "{event}: {body}");
+        assert!(!before.contains(&format!("| {event} |")), "{event}");
     }
 }
 
 #[test]
 fn what_clients_wrote_is_no_markup() {
-    let hostile = "<script>x</script> | [a](http://b) `c` **d** \\u001b[2J\\u000a# e";
+    let hostile = "<script>x</script> | [a](http://b) `c` **d** _e_ \\u001b[2J\\u000a# e";
     let text = markdown::document(&evidence(&[line(&[("decrypt", "unlock"), ("keyagent/0.1.0", hostile)])]));
     let row = text.lines().find(|line| line.contains("unlock")).unwrap();
     // Without every character that a backslash takes its meaning from.
