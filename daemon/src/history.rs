@@ -50,7 +50,7 @@ pub(crate) fn examine(
         bridges: &bridges,
         own_bridge: None,
     };
-    let history = walk(layout, expected, Verifier::finish_after_crash)?;
+    let history = walk(layout, expected, |verifier| verifier.finish_after_crash())?;
     check_keyring(layout, keyring, &history.verified, &pin)?;
     Ok(history)
 }
@@ -72,7 +72,7 @@ pub(crate) fn examine_at_unlock(
         bridges: &bridges,
         own_bridge: Some(own),
     };
-    let history = walk(layout, expected, Verifier::finish_strictly)?;
+    let history = walk(layout, expected, |verifier| verifier.finish_strictly())?;
     check_keyring(layout, keyring, &history.verified, &pin)?;
     Ok(history)
 }
@@ -90,14 +90,14 @@ pub(crate) fn survey(layout: &Layout, keyring_id: &[u8; 16]) -> Result<History, 
         bridges: &bridges,
         own_bridge: None,
     };
-    walk(layout, expected, Verifier::finish_after_crash)
+    walk(layout, expected, |verifier| verifier.finish_after_crash())
 }
 
 /// Reads the log from the pinned file on, twice if it holds the keys of bridges.
 fn walk(
     layout: &Layout,
     expected: Expected<'_, LockedArena>,
-    finish: impl FnOnce(Verifier<'_, LockedArena>) -> Result<Verified, AuditError>,
+    finish: impl for<'v> FnOnce(Verifier<'v, LockedArena>) -> Result<Verified, AuditError>,
 ) -> Result<History, Report> {
     let unreadable = |error: (&Path, io::Error)| log_unreadable(error.0, &error.1);
     let log = LogFiles::open(&layout.audit_log).map_err(|error| log_unreadable(&layout.audit_log, &error))?;

@@ -38,6 +38,7 @@ mod start;
 mod state;
 mod store;
 mod timers;
+mod verify;
 mod worker;
 
 use std::{
@@ -86,16 +87,24 @@ fn main() -> ExitCode {
     if let Some(format) = options.log {
         report::choose(format);
     }
-    end(prepare::setup(options).and_then(on_a_locked_stack))
+    if options.verify_audit {
+        let verified = prepare::setup(options).and_then(|setup| on_a_locked_stack(setup, verify::run));
+        // Printed on standard output; 1 says that something was found.
+        return verified.map_or_else(|report| end(Err(report)), |in_order| ExitCode::from(u8::from(!in_order)));
+    }
+    end(prepare::setup(options).and_then(|setup| on_a_locked_stack(setup, daemon::run)))
 }
 
-/// Runs the daemon on a thread whose stack is locked, undumped and wiped at the end.
-fn on_a_locked_stack(setup: daemon::Setup) -> Result<(), Report> {
+/// Runs the daemon, or what else needs keys, on a thread whose stack is locked, undumped and wiped at the end.
+fn on_a_locked_stack<T: Send + 'static>(
+    setup: daemon::Setup,
+    run: fn(daemon::Setup) -> Result<T, Report>,
+) -> Result<T, Report> {
     let policy = setup.lock_policy;
     let outcome = Arc::new(Mutex::new(None));
     let place = Arc::clone(&outcome);
     let control = thread::spawn_on_locked_stack("control", worker::STACK_BYTES, policy, move || {
-        let result = daemon::run(setup);
+        let result = run(setup);
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
     });
     let control = control.map_err(|error| {

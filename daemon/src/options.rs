@@ -45,6 +45,9 @@ pub(crate) struct Options {
     /// Go on although keyring and audit log are out of step or damaged; the fact is recorded
     #[arg(long)]
     pub(crate) accept_rollback: bool,
+    /// Check the whole audit log, print what was found as JSON, and end; changes nothing
+    #[arg(long, conflicts_with_all = ["making", "accept_rollback"])]
+    pub(crate) verify_audit: bool,
     /// Go on although the kernel refuses to lock memory; `status` says DEGRADED
     #[arg(long)]
     pub(crate) allow_unlocked_memory: bool,

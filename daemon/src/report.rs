@@ -58,7 +58,7 @@ fn json(report: &Report) -> String {
 }
 
 /// A JSON string; the daemon only ever writes JSON, so it needs no library for it.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

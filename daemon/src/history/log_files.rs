@@ -56,8 +56,10 @@ impl LogFiles {
             }
             files.push(LogFile { path, named: Some(first_seq), current: None });
         }
-        if let Some((file, metadata)) = current.filter(|_| !rotated_meanwhile) {
-            let current = Some((file, metadata.len()));
+        if let Some((file, _)) = current.filter(|_| !rotated_meanwhile) {
+            let bytes = file.metadata()?.len();
+            // Its length last: a line that announces a deletion stands before any file is missing from the list.
+            let current = Some((file, bytes));
             files.push(LogFile { path: audit_log.to_path_buf(), named: None, current });
         }
         Ok(Self { files })
