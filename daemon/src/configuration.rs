@@ -88,6 +88,14 @@ impl Places {
             match read_trusted(&path) {
                 Ok(text) => sources.push(Source { path, text, kind }),
                 Err(Unusable::Missing) if kind != SourceKind::Named => {}
+                Err(Unusable::Failed(error))
+                    if kind == SourceKind::System
+                        && matches!(self.base, BaseFolders::User { .. })
+                        && error.kind() == io::ErrorKind::PermissionDenied =>
+                {
+                    let shown = path.display();
+                    crate::report::warn(&format!("{shown} is not for this user to read: left out"));
+                }
                 Err(unusable) => return Err(unusable.report(&path)),
             }
         }

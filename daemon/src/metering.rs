@@ -62,7 +62,7 @@ mod tests {
         let rate = Rate { count: 1, per_seconds: 1, burst: 2 };
         let take = |uid, now| rates.take_at(0, &rate, uid, now);
         assert_eq!([take(1, 0), take(1, 0), take(1, 0), take(2, 0)], [true, true, false, true]);
-        assert!(take(1, 1000) && !take(1, 1000));
+        assert!(take(1, 1000) && !take(1, 1000) && take(2, 1000));
         for uid in 3..=MAX_BUCKETS as u32 {
             assert!(take(uid, 1000), "{uid}");
         }

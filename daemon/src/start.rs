@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use keyagent_common::{error::ErrorCode, kdf, key_text, layout::Layout, report::Report};
+use keyagent_common::{error::ErrorCode, kdf, key_text, layout::Layout, protected_key, report::Report};
 use keyagent_core::{
     audit::{
         AuditRoot,
@@ -160,8 +160,15 @@ impl Plan<'_> {
             .fix("keyagentd --new-keyring          (a new keyring for the key that is given)"));
         }
         let layout = self.layout;
-        let places =
-            [sources.file_to_make(), &layout.keyring, &layout.audit_log, &layout.audit_pin, &layout.marker];
+        let protected = protected_key::beside(sources.file_to_make());
+        let places = [
+            sources.file_to_make(),
+            &protected,
+            &layout.keyring,
+            &layout.audit_log,
+            &layout.audit_pin,
+            &layout.marker,
+        ];
         let there: Vec<&Path> =
             places.into_iter().filter(|path| std::fs::symlink_metadata(path).is_ok()).collect();
         if there.is_empty() {

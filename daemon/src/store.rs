@@ -249,5 +249,5 @@ impl From<AuditUnwritable> for Report {
 pub(crate) fn unrecorded(error: &AuditUnwritable) -> Report {
     Report::new(ErrorCode::AuditUnwritable, "the audit log cannot be written")
         .why(error.to_string())
-        .fix("check owner, rights and free space of its folder; nothing was changed")
+        .fix(error.fix())
 }

@@ -18,7 +18,7 @@ use keyagent_common::{
 use keyagent_core::{
     audit::record::Details,
     change::{self, ChangeError, Selection},
-    keyring::{Brake, Class, Draft, Key, Keyring},
+    keyring::{Brake, Class, Draft, Key, Keyring, KeyringError},
     reply::{NoRoom, ReplyBuffer},
 };
 use keyagent_sys::memory::LockedArena;
@@ -113,10 +113,15 @@ pub(super) fn enable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
     let make = |keyring: &Keyring<LockedArena>| {
         let done = change::enable(keyring, selection(key)?, lift_compromised, reason);
         let (draft, enabled) = done.map_err(|error| refused(&error, key))?;
-        Ok((Some(draft).filter(|_| !enabled.changed.is_empty()), enabled.changed))
+        let change::Enabled { changed, left_compromised } = enabled;
+        Ok((Some(draft).filter(|_| !changed.is_empty()), (changed, left_compromised)))
     };
     match change(asked.shared, make) {
-        Ok((changed, generation)) => {
+        Ok(((changed, left), generation)) => {
+            if !left.is_empty() {
+                let message = format!("{} keys stay compromised: {}", left.len(), left.join(", "));
+                asked.shared.events.push("key_enable", WatchSeverity::Warning, key, message);
+            }
             if !changed.is_empty() {
                 let message = format!("served again: {reason}");
                 asked.shared.events.push("key_enable", WatchSeverity::Warning, key, message);
@@ -269,6 +274,10 @@ fn refused(error: &ChangeError, key: &str) -> Report {
         ChangeError::UnfitSubject { .. } | ChangeError::AccessTooLong { .. } => {
             (ErrorCode::Configuration, "shorten the rules that cover this key: keyagent policy check")
         }
+        ChangeError::Keyring(KeyringError::Full) => (
+            ErrorCode::TooLarge,
+            "shorten notes and rules; keys that are not needed can be left out of a new keyring",
+        ),
         ChangeError::Keyring(_) => (ErrorCode::Internal, ""),
     };
     Report::new(code, error.to_string()).fact("key", key).fix(fix)
