@@ -40,3 +40,5 @@ mod support;
 mod unwritable;
 #[cfg(test)]
 mod values;
+#[cfg(test)]
+mod verify_audit;

@@ -113,3 +113,104 @@ fn a_group_closes_every_line_but_the_last() {
     assert!(serde_json::from_str::<serde_json::Value>(last).is_err());
     serde_json::from_str::<serde_json::Value>(&(String::from(last) + "}")).unwrap();
 }
+
+#[test]
+fn every_new_member_is_written_where_it_applies() {
+    let via = Via {
+        unit: Some("web.service"),
+        socket: Some("agent"),
+        on_behalf_of: Some(OnBehalfOf { uid: 7, unit: Some("bridge.service") }),
+        rule: Some("web"),
+    };
+    let written = line(&Record { via, ..operation(None) });
+    let expected = concat!(
+        r#""metadata":{"uid":1000,"gid":1000,"pid":4242,"unit":"web.service","socket":"agent","#,
+        r#""on_behalf_of":{"uid":7,"unit":"bridge.service"},"rule":"web"}}"#
+    );
+    assert!(written.ends_with(expected), "{written}");
+    let (salt, mac, id) = ([1; 16], [2; 32], [3; 16]);
+    let sealed = crate::audit::bridge::SealedBridge { segment: 4, bytes: [5; 72] };
+    let bridging = Bridging { bridge: true, key: Some(&sealed), unauthenticated_from: Some(9) };
+    let cases = [
+        (
+            Event::Segment {
+                salt: &salt,
+                host: "h",
+                epoch: 2,
+                previous_mac: &mac,
+                keyring_id: &id,
+                bridging,
+            },
+            alloc::format!(
+                r#","bridge":true,"bridge_segment":4,"bridge_key":"{}","unauthenticated_from":9}}}}"#,
+                "05".repeat(72)
+            ),
+        ),
+        (
+            Event::File { salt: &salt, group: 3, previous_mac: &mac, keyring_id: &id, bridge: true },
+            alloc::format!(
+                r#"{{"segment":1,"salt":"{}","group":3,"previous_mac":"{}","keyring_id":"{}","bridge":true}}}}"#,
+                "01".repeat(16),
+                "02".repeat(32),
+                "03".repeat(16)
+            ),
+        ),
+        (
+            Event::Retention { first_seq: 8, files: 2, reason: "age" },
+            r#"{"first_seq":8,"files":2,"reason":"age"}}"#.into(),
+        ),
+        (
+            Event::Alert { kind: "disk_budget", count: 1, message: "80 %" },
+            r#"{"kind":"disk_budget","count":1,"message":"80 %"}}"#.into(),
+        ),
+        (
+            Event::PolicyChange { digest: &mac, reason: Some("reload") },
+            alloc::format!(r#"{{"digest":"{}","reason":"reload"}}}}"#, "02".repeat(32)),
+        ),
+        (
+            Event::AccessChange { gained: "uid:7", lost: "uid:8 uid:9", due_at: Some(5) },
+            r#"{"gained":"uid:7","lost":"uid:8 uid:9","due_at":5}}"#.into(),
+        ),
+        (Event::Maintenance { on: false, reason: None }, r#"{"on":false}}"#.into()),
+    ];
+    for (event, expected) in cases {
+        let written = line(&Record { event, peer: None, ..operation(None) });
+        assert!(written.ends_with(&expected), "{written}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap()["event_type"], event.name());
+    }
+}
+
+#[test]
+fn no_line_is_longer_than_a_verifier_reads() {
+    let worst: &'static str = String::from_utf8(vec![1; 65_536]).unwrap().leak();
+    let names: Vec<String> = (0..16).map(|number| alloc::format!("{number:064}")).collect();
+    let context: Vec<(&str, [u8; 16])> = names.iter().map(|name| (name.as_str(), [0xff; 16])).collect();
+    let via = Via {
+        unit: Some(worst),
+        socket: Some(worst),
+        on_behalf_of: Some(OnBehalfOf { uid: u32::MAX, unit: Some(worst) }),
+        rule: Some(worst),
+    };
+    let details = Details {
+        key_id: Some(&[0xff; 32]),
+        version: Some(u32::MAX),
+        bytes: Some(u64::MAX),
+        count: Some(u64::MAX),
+        code: Some(u16::MAX),
+        reason: Some(worst),
+        context: &context,
+    };
+    let record = Record {
+        segment: u64::MAX,
+        seq: u64::MAX,
+        event: Event::Operation { name: "data_key_open", details },
+        provider: Some(worst),
+        via,
+        user_agent: Some(worst),
+        error_message: Some(worst),
+        ..operation(None)
+    };
+    assert!(line(&record).len() < 16 << 10, "{}", line(&record).len());
+    // A burst has at most 1024 records.
+    assert!(line(&record).len() * 1024 <= crate::audit::verify::MAX_GROUP_BYTES);
+}

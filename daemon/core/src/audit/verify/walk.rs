@@ -198,15 +198,16 @@ impl<'l, A: Arena> Walk<'l, A> {
 
     /// The line's number; the first line's is where the log begins.
     fn number(&mut self, mark: Mark, what: &What) -> Result<(), Why> {
+        // There is always a next number, and one before.
+        if mark.seq == 0 || mark.seq == u64::MAX {
+            return Err(Why::Malformed);
+        }
         let Some(tail) = &mut self.state.tail else {
             let (place, mac) = match what {
                 What::Segment(segment) => (segment.place, segment.previous_mac),
                 What::File(file) => (file.place, file.previous_mac),
                 _ => return Err(Why::NoSegment),
             };
-            if mark.seq == 0 {
-                return Err(Why::Malformed);
-            }
             // Nothing of this line is proved yet, so nothing may be computed for longer than the pin allows.
             if let Some(pin) = self.pin.filter(|pin| mark.seq > pin.seq) {
                 return Err(Why::DoesNotMeetPin { pinned: pin.seq });
