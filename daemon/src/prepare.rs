@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsString,
-    path::{Path, PathBuf, absolute},
+    path::{Path, PathBuf},
 };
 
 use directories::BaseDirs;
@@ -43,7 +43,15 @@ pub(crate) fn setup(options: Options) -> Result<Setup, Report> {
     let policy = if options.allow_unlocked_memory { LockPolicy::AllowUnlocked } else { LockPolicy::Required };
     let variable = take_key_variable(policy)?;
     let base = base_folders(options.system)?;
-    let absolute = |path: &Option<PathBuf>| path.as_deref().map(make_absolute).transpose();
+    // Closing the doors changes the working folder: what is relative is relative to this one.
+    let here = std::env::current_dir().unwrap_or_default();
+    let absolute =
+        |path: &Option<PathBuf>| path.as_deref().map(|path| make_absolute(&here, path)).transpose();
+    let key_fd = options.key_fd.map(descriptor::adopt).transpose().map_err(|error| {
+        Report::new(ErrorCode::Usage, "the descriptor of --key-fd cannot be used").why(error.to_string())
+    })?;
+    let keep: Vec<_> = key_fd.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
+    close_doors(&keep)?;
     let flags = Flags {
         key_file: absolute(&options.key_file)?,
         state_dir: absolute(&options.state_dir)?,
@@ -68,32 +76,15 @@ pub(crate) fn setup(options: Options) -> Result<Setup, Report> {
     }
     let credentials = options.credentials_dir.clone().map(PathBuf::into_os_string);
     let credentials = credentials.or_else(|| variable_text("CREDENTIALS_DIRECTORY"));
-    let key_fd = options.key_fd.map(descriptor::adopt).transpose().map_err(|error| {
-        Report::new(ErrorCode::Usage, "the descriptor of --key-fd cannot be used").why(error.to_string())
-    })?;
     let sources = Sources {
         // A key from a descriptor ends the search just as a named file does.
-        key_file: if key_fd.is_some() {
-            None
-        } else {
-            loaded.settings.key_file.as_deref().map(make_absolute).transpose()?
-        },
+        key_file: if key_fd.is_some() { None } else { absolute(&loaded.settings.key_file)? },
         key_fd,
-        credentials: credentials.map(|path| make_absolute(Path::new(&path))).transpose()?,
+        credentials: absolute(&credentials.map(PathBuf::from))?,
         variable,
         default_file: layout.key_file.clone(),
         lock_policy: policy,
     };
-    let keep: Vec<_> = sources.key_fd.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
-    let protect = |error: harden::HardenError| {
-        Report::new(ErrorCode::Internal, "refusing to start: the process cannot be protected")
-            .why(error.to_string())
-    };
-    harden::sanitize_process(&keep).map_err(protect)?;
-    harden::ignore_signal(Signal::SIGPIPE as i32).map_err(protect)?;
-    harden::ignore_signal(Signal::SIGXFSZ as i32).map_err(protect)?;
-    harden::limit_malloc_arenas().map_err(protect)?;
-    raise_descriptor_limit()?;
     if peer::effective_uid() == 0 && !options.system {
         crate::report::warn(
             &"running as root in user mode; a service belongs to a user of its own (--system)",
@@ -103,6 +94,19 @@ pub(crate) fn setup(options: Options) -> Result<Setup, Report> {
     let expected_key_id =
         variable_text("KEYAGENT_EXPECT_KEY_ID").map(|text| text.to_string_lossy().into_owned());
     Ok(Setup { options, layout, places, loaded, sources, lock_policy: policy, host, expected_key_id })
+}
+
+/// What was inherited goes, before the first file is opened: with every descriptor taken none could be.
+fn close_doors(keep: &[std::os::fd::RawFd]) -> Result<(), Report> {
+    let protect = |error: harden::HardenError| {
+        Report::new(ErrorCode::Internal, "refusing to start: the process cannot be protected")
+            .why(error.to_string())
+    };
+    harden::sanitize_process(keep).map_err(protect)?;
+    harden::ignore_signal(Signal::SIGPIPE as i32).map_err(protect)?;
+    harden::ignore_signal(Signal::SIGXFSZ as i32).map_err(protect)?;
+    harden::limit_malloc_arenas().map_err(protect)?;
+    raise_descriptor_limit()
 }
 
 /// Takes `KEYAGENT_KEY` out of the environment block, whether or not it will be used.
@@ -162,12 +166,19 @@ fn base_folders(system: bool) -> Result<BaseFolders, Report> {
 }
 
 /// Before the working folder becomes `/`, every path a person gave is made absolute.
-fn make_absolute(path: &Path) -> Result<PathBuf, Report> {
-    absolute(path).map_err(|error| {
+///
+/// `here` is the folder in which it was given; empty if that is gone.
+fn make_absolute(here: &Path, path: &Path) -> Result<PathBuf, Report> {
+    let unusable = |why: String| {
         Report::new(ErrorCode::Configuration, "a path cannot be used")
             .fact("path", path.display().to_string())
-            .why(error.to_string())
-    })
+            .why(why)
+    };
+    let path = here.join(path);
+    if path.is_relative() {
+        return Err(unusable("the folder in which it was given is gone".into()));
+    }
+    std::path::absolute(&path).map_err(|error| unusable(error.to_string()))
 }
 
 fn variable_text(name: &str) -> Option<OsString> {
