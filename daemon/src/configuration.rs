@@ -174,6 +174,7 @@ fn tunable(settings: &Settings) -> Tunable {
             Durability::Fsync => audit_log::Durability::Fsync,
         },
         rotate_bytes: audit.rotate_size,
+        rotate_age: audit.rotate_age,
         keep: audit.keep,
         budget_bytes: audit.budget,
         warn_percent: audit.warn_percent,

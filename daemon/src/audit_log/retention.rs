@@ -6,7 +6,7 @@
 //! [`AuditLog::finish_retention`] deletes them at the next start. Must never delete the current file, or a file
 //! of which a line is to stay.
 
-use std::{io, time::Duration};
+use std::io;
 
 use keyagent_core::audit::record::Event;
 use nix::sys::statvfs::statvfs;
@@ -17,7 +17,7 @@ use super::{
     journal::Copies,
     line::Line,
     rotation,
-    settings::WhenFull,
+    settings::{WhenFull, micros},
     writer::{Manner, USUAL_LINE_BYTES, Writer},
 };
 
@@ -211,8 +211,4 @@ fn choose(writer: &Writer, now: u64) -> Option<(u64, Vec<u64>, &'static str)> {
         files.push(*first_seq);
     }
     (!files.is_empty()).then_some((kept, files, reason))
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

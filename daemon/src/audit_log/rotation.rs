@@ -33,8 +33,8 @@ use super::{
 pub(super) const ALERT_KIND: &str = "audit_rotation";
 
 impl AuditLog {
-    /// Rotates if the current file is large enough; whether it did. To be called when [`Self::rotation`] tells so,
-    /// and now and then; the chain's key is used on the caller's stack.
+    /// Rotates if the current file is large or old enough; whether it did. To be called when [`Self::rotation`]
+    /// tells so, and once a minute; the chain's key is used on the caller's stack.
     ///
     /// A failure is recorded as an alert and returned once; then it is tried again at every call, silently, and
     /// stands in [`AuditLog::usage`] until one succeeds.
@@ -43,7 +43,7 @@ impl AuditLog {
         let old = {
             let mut writer = self.lock();
             writer.rotation.announced = writer.rotation_due();
-            if !writer.rotation.announced {
+            if !writer.rotation.announced && !writer.is_old() {
                 return Ok(false);
             }
             writer.file.try_clone().map_err(|error| self.unwritable("rotate", error))?

@@ -41,6 +41,8 @@ pub(crate) struct LogSettings {
     pub(crate) durability: Durability,
     /// Bytes from which on a file is rotated.
     pub(crate) rotate_bytes: u64,
+    /// Age of its first line from which on a file is rotated, if it has more than that line; `None` for no such age.
+    pub(crate) rotate_age: Option<Duration>,
     /// How long a rotated file is kept after its last line.
     pub(crate) keep: Duration,
     /// Bytes of all files together.
@@ -58,6 +60,7 @@ impl Default for LogSettings {
         Self {
             durability: Durability::Write,
             rotate_bytes: 64 << 20,
+            rotate_age: None,
             keep: Duration::from_hours(400 * 24),
             budget_bytes: 1 << 30,
             warn_percent: 80,
@@ -68,9 +71,14 @@ impl Default for LogSettings {
 }
 
 impl LogSettings {
-    /// Bytes from which on the current file is rotated: at most a quarter of the budget, since only rotated
+    /// Bytes from which on the current file is rotated: at most half the budget, since only rotated
     /// files can be deleted.
     pub(super) fn rotate_at(&self) -> u64 {
-        self.rotate_bytes.min(self.budget_bytes / 4).max(LEAST_ROTATE_BYTES)
+        self.rotate_bytes.min(self.budget_bytes / 2).max(LEAST_ROTATE_BYTES)
     }
+}
+
+/// Microseconds of a duration, as far as they can be counted.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -16,7 +16,7 @@ use super::{
     archive::{Archive, Stamp, stamp},
     journal::Copies,
     line::Line,
-    settings::{Durability, LogSettings, WhenFull},
+    settings::{Durability, LogSettings, WhenFull, micros},
 };
 use crate::clock;
 
@@ -93,9 +93,16 @@ impl Writer {
         Standing { segment: self.segment, seq: self.last_seq, mac: self.chain.last_mac() }
     }
 
-    /// Whether it is time for another file.
+    /// Whether the file is large enough for another one.
     pub(super) fn rotation_due(&self) -> bool {
         self.length >= self.settings.rotate_at() && !self.spoiled
+    }
+
+    /// Whether the file is old enough for another one. A file of one line waits for a second.
+    pub(super) fn is_old(&self) -> bool {
+        let (Some(age), Some(first_time)) = (self.settings.rotate_age, self.first_time) else { return false };
+        let latest = stamp(self.now().saturating_sub(micros(age)));
+        first_time <= latest && self.last_seq > self.first_seq && !self.spoiled
     }
 
     /// Appends one group to the current file; all of it is there afterwards, or none.

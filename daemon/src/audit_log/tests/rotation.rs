@@ -57,6 +57,30 @@ fn a_file_that_grew_is_followed_by_another_on_the_same_chain() {
 }
 
 #[test]
+fn a_file_that_is_old_is_followed_by_another_once_it_has_two_lines() {
+    const BEGIN: u64 = 4_000_000_000_000_000;
+    const HOUR: u64 = 3_600_000_000;
+    let folder = folder();
+    let log = open(folder.path());
+    log.configure(LogSettings {
+        rotate_age: Some(std::time::Duration::from_hours(1)),
+        ..LogSettings::default()
+    });
+    log.lock().time = Some(BEGIN);
+    assert!(!log.rotate_when_due().unwrap(), "one line only");
+    append_many(&log, 1);
+    assert!(log.rotate_when_due().unwrap(), "its first line is of today");
+    append_many(&log, 1);
+    log.lock().time = Some(BEGIN + HOUR - 1);
+    assert!(!log.rotate_when_due().unwrap(), "too early");
+    log.lock().time = Some(BEGIN + HOUR);
+    assert!(log.rotate_when_due().unwrap());
+    log.lock().time = Some(BEGIN + 9 * HOUR);
+    assert!(!log.rotate_when_due().unwrap(), "nothing happened since");
+    assert_eq!(lines_in_order(folder.path()), 5);
+}
+
+#[test]
 fn four_threads_write_while_files_rotate_and_no_line_is_missing() {
     const ROTATIONS: u64 = 10;
     let folder = folder();
