@@ -52,6 +52,7 @@ pub struct Expected<'e, A: Arena> {
     pub own_bridge: Option<&'e BridgeSecret<A>>,
 }
 
+#[expect(clippy::expl_impl_clone_on_copy, reason = "a derived one would ask that the arena can be copied")]
 impl<A: Arena> Clone for Expected<'_, A> {
     fn clone(&self) -> Self {
         *self

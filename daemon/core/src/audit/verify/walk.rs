@@ -104,10 +104,11 @@ impl<'l, A: Arena> Walk<'l, A> {
             last_intent: None,
             last_commit: None,
         };
+        let pin = expected.pin.filter(|pin| pin.seq > 0);
         Self {
             start,
             expected,
-            pin: expected.pin.filter(|pin| pin.seq > 0),
+            pin,
             key: Zeroizing::new([0; 32]),
             state,
             unauthenticated: Vec::new(),
