@@ -20,7 +20,7 @@ pub(crate) fn record(shared: &Shared) -> Result<(), Report> {
     }
     let policy = shared.policy();
     let due_seconds = shared.tunable().rotation_due.as_secs();
-    let changed = control::change(shared, |keyring| {
+    let outcome = control::change(shared, |keyring| {
         let subjects = |key: &str| policy.subjects_of_key(key);
         let recorded = change::record_access(keyring, subjects, clock::unix_seconds(), due_seconds);
         let recorded = recorded.map_err(|error| {
@@ -29,12 +29,12 @@ pub(crate) fn record(shared: &Shared) -> Result<(), Report> {
                 .fix("keyagent policy check")
         })?;
         Ok(match recorded {
-            Some((draft, changes)) => (Some(draft), changes),
+            Some((draft, list)) => (Some(draft), list),
             None => (None, Vec::new()),
         })
     });
-    let changes = match changed {
-        Ok((changes, _)) => changes,
+    let changes = match outcome {
+        Ok((list, _)) => list,
         Err(NotChanged::Refused(report) | NotChanged::NotStored(report)) => return Err(report),
     };
     for change in changes.iter().filter(|change| !change.first) {

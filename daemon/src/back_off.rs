@@ -11,7 +11,7 @@ use keyagent_common::{error::ErrorCode, report::Report};
 /// So many wrong keys cost nothing: people mistype.
 const FREE: u32 = 2;
 /// The longest wait.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// How often it went wrong, and until when nobody may try.
 #[derive(Default)]

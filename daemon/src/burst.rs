@@ -3,6 +3,11 @@
 //! Synchronous from the first byte to the [`Answer`]: no await, and no lock between decoding and effect
 //! but the shared guard that keeps the engine in place.
 
+mod entropy;
+mod frames;
+mod refusals;
+mod tally;
+
 use std::{
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
@@ -11,30 +16,30 @@ use std::{
 use keyagent_common::{
     codec,
     error::ErrorCode,
-    frame::{FrameError, HEADER_BYTES, Header},
-    op::{ErrorReply, MAX_WATCH_MILLISECONDS, OnBehalfOf, OperationCode, WatchRequest, WatchSeverity},
+    op::{MAX_WATCH_MILLISECONDS, OnBehalfOf, OperationCode, WatchRequest},
 };
 use keyagent_core::{
     caller::{Asserted, Caller},
     engine::{Facts, Request},
-    entropy::{Entropy, EntropyFailed},
-    ops::{OperationError, Work},
+    ops::Work,
     policy::Rights,
     reply::{NoRoom, REPLY_OVERHEAD_BYTES, ReplyBuffer},
 };
-use keyagent_sys::{bytes, random, thread};
+use keyagent_sys::thread;
 
 use crate::{
     alarm,
-    alerts::Subject,
     commit::{Answer, Pending},
     control::{self, Asked},
     events::Events,
     metering::MeterOf,
-    metrics::Outcome,
     principal::Principal,
     state::{Counters, EngineState, Shared},
 };
+
+use entropy::BurstEntropy;
+use frames::{Frame, frame_bytes_needed, next_frame};
+use refusals::{BAD_ASSERTION, BROKEN_FRAME, HELLO_REQUIRED, NO_BUFFER, NOT_FOR_OTHERS, UNKNOWN_OPERATION};
 
 /// Most requests answered in one burst; announced as the limit of requests in flight.
 pub(crate) const MAX_IN_FLIGHT: usize = 1024;
@@ -276,7 +281,7 @@ fn on_data<'b>(
             Err(NoRoom) => break BurstEnd::Close,
         }
     };
-    let alerts = count(shared, speaker, &facts);
+    let alerts = tally::count(shared, speaker, &facts);
     let (touched_keys, requests) = (!facts.is_empty(), facts.len());
     let answer = Pending { replies, facts }.commit(&shared.audit, &speaker.caller());
     let end = if answer.is_complete() { end } else { BurstEnd::Close };
@@ -290,7 +295,7 @@ fn on_data<'b>(
         alarm::audit_unwritable(shared);
     }
     for (subject, failures) in alerts {
-        tell_failures(shared, &subject, failures);
+        tally::tell_failures(shared, &subject, failures);
     }
     (Burst { answer, consumed, end }, touched_keys)
 }
@@ -355,209 +360,4 @@ fn refuse_broken_frame(replies: &mut ReplyBuffer<'_>) -> BurstEnd {
     // No request id can be trusted: 0 stands for the connection. Without room the close says it all.
     let _ = replies.error(0, ErrorCode::Malformed, &BROKEN_FRAME);
     BurstEnd::Close
-}
-
-/// Counts what was done; whose failures are to be told.
-fn count(shared: &Shared, speaker: &Speaker, facts: &[Facts<'_>]) -> Vec<(Subject, usize)> {
-    let mut alerts = Vec::new();
-    for facts in facts {
-        let Some(failure) = facts.failure else {
-            shared.metrics.count(facts.operation, Outcome::Ok);
-            continue;
-        };
-        shared.metrics.count(facts.operation, Outcome::of(failure.code()));
-        match failure {
-            OperationError::DoesNotOpen | OperationError::UnknownKeyId => {
-                let now = Instant::now();
-                shared.failures.count(now);
-                let key = facts.key.map(|key| Subject::Key(key.to_owned()));
-                let unit = speaker.principal.unit.as_deref().map(str::to_owned);
-                let caller = Subject::Caller { uid: speaker.principal.uid, unit };
-                for subject in key.into_iter().chain([caller]) {
-                    let failures = shared.failure_alerts.count(subject.clone(), now);
-                    alerts.extend(failures.map(|failures| (subject, failures)));
-                }
-            }
-            OperationError::Denied => Counters::add(&shared.counters.denied, 1),
-            _ => {}
-        }
-    }
-    alerts
-}
-
-/// More decryptions of one key, or of one caller, failed than are tolerated.
-fn tell_failures(shared: &Shared, subject: &Subject, failures: usize) {
-    let (key, who) = match subject {
-        Subject::Key(key) => (key.as_str(), String::new()),
-        Subject::Caller { uid, unit: None } => ("", format!(" of uid {uid}")),
-        Subject::Caller { uid, unit: Some(unit) } => ("", format!(" of uid {uid} in {unit}")),
-    };
-    let minutes = shared.tunable().failures.window.as_secs().div_ceil(60);
-    let message = format!("{failures} decryptions{who} failed within {minutes} minutes");
-    let count = (failures as u64, message.as_str());
-    alarm::raise(shared, "decryption_failures", WatchSeverity::Critical, key, count);
-}
-
-/// A complete frame at the front of some bytes.
-#[derive(Clone, Copy)]
-struct Frame<'r> {
-    header: Header,
-    operation: Option<OperationCode>,
-    body: &'r [u8],
-}
-
-impl Frame<'_> {
-    /// Whether it needs the engine exclusively, or examines the daemon as a whole.
-    fn is_on_the_agent(&self) -> bool {
-        matches!(
-            self.operation,
-            Some(
-                OperationCode::Status
-                    | OperationCode::Health
-                    | OperationCode::Stop
-                    | OperationCode::Lock
-                    | OperationCode::Unlock
-                    | OperationCode::Reload
-                    | OperationCode::Maintenance
-                    | OperationCode::AuditQuery
-                    | OperationCode::Watch
-                    | OperationCode::KeyCreate
-                    | OperationCode::KeyList
-                    | OperationCode::KeyDisable
-                    | OperationCode::KeyEnable
-            )
-        )
-    }
-}
-
-fn next_frame(input: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
-    let Some(header) = Header::parse(input.get(..HEADER_BYTES).unwrap_or(input))? else { return Ok(None) };
-    let Some(body) = input.get(HEADER_BYTES..header.frame_bytes()) else { return Ok(None) };
-    Ok(Some(Frame { header, operation: OperationCode::from_number(header.code), body }))
-}
-
-/// How many bytes the frame that begins here will have, as far as is known.
-fn frame_bytes_needed(rest: &[u8]) -> usize {
-    match Header::parse(rest.get(..HEADER_BYTES).unwrap_or(rest)) {
-        Ok(Some(header)) => header.frame_bytes(),
-        _ => HEADER_BYTES,
-    }
-}
-
-/// Random bytes for the requests already received in this burst: drawn when first needed, given out by
-/// position, and wiped with the burst, so that no snapshot of the machine can repeat a nonce.
-struct BurstEntropy<'s> {
-    stock: &'s mut [u8],
-    filled: usize,
-    used: usize,
-    /// What the requests received will need in all.
-    expected: usize,
-    /// How many requests that are.
-    frames: usize,
-}
-
-impl<'s> BurstEntropy<'s> {
-    fn new(stock: &'s mut [u8], mut input: &[u8]) -> Self {
-        let (mut expected, mut frames) = (0, 0);
-        while let Ok(Some(frame)) = next_frame(input) {
-            frames += 1;
-            expected += match frame.operation {
-                Some(OperationCode::Encrypt) => 24,
-                Some(OperationCode::DataKey) => 24 + 32,
-                _ => 0,
-            };
-            input = input.get(frame.header.frame_bytes()..).unwrap_or_default();
-        }
-        Self { stock, filled: 0, used: 0, expected, frames }
-    }
-
-    fn wipe(&mut self) {
-        if let Some(drawn) = self.stock.get_mut(..self.filled) {
-            bytes::wipe(drawn);
-        }
-        (self.filled, self.used) = (0, 0);
-    }
-
-    fn draw(&mut self, at_least: usize) -> Result<(), EntropyFailed> {
-        let wanted = self.expected.clamp(at_least, self.stock.len().max(at_least));
-        // A shorter draw must not leave the end of a longer one behind.
-        self.wipe();
-        let place = self.stock.get_mut(..wanted).ok_or(EntropyFailed)?;
-        random::fill(place).map_err(|_| EntropyFailed)?;
-        self.expected -= wanted.min(self.expected);
-        (self.filled, self.used) = (wanted, 0);
-        Ok(())
-    }
-}
-
-impl Entropy for BurstEntropy<'_> {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyFailed> {
-        if self.filled - self.used < out.len() {
-            self.draw(out.len())?;
-        }
-        let given = self.stock.get(self.used..self.used + out.len()).ok_or(EntropyFailed)?;
-        out.copy_from_slice(given);
-        self.used += out.len();
-        Ok(())
-    }
-}
-
-impl Drop for BurstEntropy<'_> {
-    fn drop(&mut self) {
-        self.wipe();
-    }
-}
-
-const HELLO_REQUIRED: ErrorReply<'static> = ErrorReply {
-    what: "the connection did not begin with hello",
-    why: "the first request must be hello, status or stop",
-    fix: "",
-};
-const UNKNOWN_OPERATION: ErrorReply<'static> = ErrorReply {
-    what: "this agent does not know the operation",
-    why: "the client is newer than the agent, or it is no keyagent client",
-    fix: "keyagent version; restart the agent after an update",
-};
-const NOT_FOR_OTHERS: ErrorReply<'static> = ErrorReply {
-    what: "this operation cannot be asked for on behalf of somebody else",
-    why: "only operations on data can",
-    fix: "",
-};
-const BAD_ASSERTION: ErrorReply<'static> = ErrorReply {
-    what: "the request does not follow the protocol",
-    why: "it does not say for whom it asks",
-    fix: "",
-};
-const NO_BUFFER: ErrorReply<'static> = ErrorReply {
-    what: "the agent has no buffer free for a message of this size",
-    why: "other clients with large messages hold all of them",
-    fix: "try again",
-};
-const BROKEN_FRAME: ErrorReply<'static> = ErrorReply {
-    what: "the frame does not follow the protocol",
-    why: "its length or its flags are not those of a request",
-    fix: "",
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_draw_covers_the_burst_and_no_value_is_given_twice() {
-        let frame = keyagent_common::codec::frame(1, OperationCode::Encrypt as u16, &()).unwrap();
-        let input = frame.repeat(300);
-        let mut stock = vec![0; ENTROPY_BYTES];
-        let mut entropy = BurstEntropy::new(&mut stock, &input);
-        assert_eq!(entropy.expected, 300 * 24);
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..300 {
-            let mut nonce = [0; 24];
-            entropy.fill(&mut nonce).unwrap();
-            assert!(seen.insert(nonce), "a nonce came twice");
-        }
-        assert_eq!(entropy.expected, 0);
-        drop(entropy);
-        assert!(stock.iter().all(|byte| *byte == 0), "nothing outlives the burst");
-    }
 }

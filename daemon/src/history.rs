@@ -4,6 +4,11 @@
 //! files was read by earlier starts, and is looked at again by `audit verify` alone ([`crate::verify`]). Must
 //! never repair or move anything.
 
+#![expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method by name is not general enough in its lifetime"
+)]
+
 use std::{io, path::Path};
 
 use keyagent_common::{error::ErrorCode, layout::Layout, report::Report};
@@ -14,7 +19,7 @@ use keyagent_core::{
         verify::{AuditError, Expected, FoundBridges, Start, Verified, Verifier},
     },
     keyring::Keyring,
-    pin::{FILE_BYTES, Pin},
+    pin::{FILE_BYTES, Pin, PinError},
 };
 use keyagent_sys::memory::LockedArena;
 
@@ -81,7 +86,7 @@ pub(crate) fn examine_at_unlock(
 /// neither macs nor the pin itself, since there is no key. [`examine_at_unlock`] checks the rest.
 pub(crate) fn survey(layout: &Layout, keyring_id: &[u8; 16]) -> Result<History, Report> {
     let bytes = read_pin_file(&layout.audit_pin)?;
-    let pin = Pin::read_unverified(&bytes).map_err(|error| pin_does_not_hold(&layout.audit_pin, &error))?;
+    let pin = Pin::read_unverified(&bytes).map_err(|error| pin_does_not_hold(&layout.audit_pin, error))?;
     let bridges = FoundBridges::none();
     let expected = Expected::<LockedArena> {
         root: None,
@@ -101,7 +106,7 @@ fn walk(
 ) -> Result<History, Report> {
     let unreadable = |error: (&Path, io::Error)| log_unreadable(error.0, &error.1);
     let log = LogFiles::open(&layout.audit_log).map_err(|error| log_unreadable(&layout.audit_log, &error))?;
-    let log = log.from_pinned(expected.pin.map_or(0, |pin| pin.seq));
+    let log = log.reading_from(expected.pin.map_or(0, |pin| pin.seq));
     let mut bridges = expected.bridges.clone();
     loop {
         let mut verifier = Verifier::new(Start::AnyFile, Expected { bridges: &bridges, ..expected });
@@ -110,7 +115,7 @@ fn walk(
             bridges = found;
             continue;
         }
-        let verified = finish(verifier).map_err(|error| {
+        let verdict = finish(verifier).map_err(|error| {
             Report::new(
                 ErrorCode::AuditTampered,
                 "refusing to start: the audit log was changed, cut or replaced",
@@ -119,7 +124,7 @@ fn walk(
             .why(error.to_string())
             .fix(format!("restore it, or {ACCEPT}"))
         })?;
-        return Ok(History { verified, bytes: log.current_bytes() });
+        return Ok(History { verified: verdict, bytes: log.current_bytes() });
     }
 }
 
@@ -154,7 +159,7 @@ pub(crate) fn is_in_step(keyring: &Keyring<LockedArena>, verified: &Verified, pi
 /// The file is written before its keyring is put in place: a keyring without one is never in order.
 pub(crate) fn furthest_pin(layout: &Layout, keyring: &Keyring<LockedArena>) -> Result<Pin, Report> {
     let bytes = read_pin_file(&layout.audit_pin)?;
-    let pin = keyring.open_pin(&bytes).map_err(|error| pin_does_not_hold(&layout.audit_pin, &error))?;
+    let pin = keyring.open_pin(&bytes).map_err(|error| pin_does_not_hold(&layout.audit_pin, error))?;
     Ok(keyring.pin().filter(|head| head.seq > pin.seq).copied().unwrap_or(pin))
 }
 
@@ -168,7 +173,7 @@ fn read_pin_file(path: &Path) -> Result<Vec<u8>, Report> {
     })
 }
 
-fn pin_does_not_hold(path: &Path, error: &keyagent_core::pin::PinError) -> Report {
+fn pin_does_not_hold(path: &Path, error: PinError) -> Report {
     Report::new(ErrorCode::AuditTampered, "refusing to start: the pin of the audit log does not hold")
         .fact("file", path.display().to_string())
         .why(error.to_string())

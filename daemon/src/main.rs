@@ -90,7 +90,8 @@ fn main() -> ExitCode {
     if options.verify_audit {
         let verified = prepare::setup(options).and_then(|setup| on_a_locked_stack(setup, verify::run));
         // Printed on standard output; 1 says that something was found.
-        return verified.map_or_else(|report| end(Err(report)), |in_order| ExitCode::from(u8::from(!in_order)));
+        return verified
+            .map_or_else(|report| end(Err(report)), |in_order| ExitCode::from(u8::from(!in_order)));
     }
     end(prepare::setup(options).and_then(|setup| on_a_locked_stack(setup, daemon::run)))
 }

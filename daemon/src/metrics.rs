@@ -24,7 +24,8 @@ pub(crate) enum Outcome {
 /// Their words in labels.
 const OUTCOMES: [&str; 4] = ["ok", "denied", "rate_limited", "failed"];
 /// Upper ends of the buckets of time, in microseconds; a last bucket takes the rest.
-const BUCKETS: [u64; 14] = [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 200_000, 1_000_000];
+const BUCKETS: [u64; 14] =
+    [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 200_000, 1_000_000];
 
 /// All counters.
 #[derive(Default)]

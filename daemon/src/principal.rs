@@ -40,11 +40,6 @@ impl Principal {
         let Self { uid, gid, ref groups, ref unit, ref socket, .. } = *self;
         Subject { uid, gid, groups, unit: unit.as_deref(), socket }
     }
-
-    /// Its numbers alone.
-    pub(crate) fn peer(&self) -> Peer {
-        Peer { uid: self.uid, gid: self.gid, pid: self.pid }
-    }
 }
 
 /// Why somebody is not served, whatever the policy says.

@@ -66,15 +66,14 @@ enum Received {
 /// Serves a connection until the peer closes it, breaks the protocol or stalls.
 pub(crate) async fn serve(worker: Rc<Worker>, socket: OwnedFd, speaker: Speaker) {
     let _registered = worker.register(socket.as_raw_fd());
-    let mut session =
-        Session {
-            speaker,
-            carry: Carry::Nothing,
-            due: None,
-            pace: Pace::default(),
-            watching: None,
-            closing: false,
-        };
+    let mut session = Session {
+        speaker,
+        carry: Carry::Nothing,
+        due: None,
+        pace: Pace::default(),
+        watching: None,
+        closing: false,
+    };
     let mut link = Link::new(socket.as_fd());
     // Ends when the peer is gone; there is nobody left to tell why.
     while session.step(&worker, &mut link).await.is_ok() {}
@@ -233,12 +232,7 @@ impl Session {
     }
 
     /// Waits until something happens, the time is over or the daemon ends; then answers.
-    async fn watch(
-        &mut self,
-        worker: &Worker,
-        link: &mut Link<'_>,
-        watching: Watching,
-    ) -> Result<(), Ended> {
+    async fn watch(&mut self, worker: &Worker, link: &mut Link<'_>, watching: Watching) -> Result<(), Ended> {
         let shared = &worker.shared;
         let due = Instant::now() + watching.wait;
         loop {

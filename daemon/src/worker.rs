@@ -3,14 +3,7 @@
 //! Connections are spread over workers at accept and never move, so a request never changes threads,
 //! and key bytes never leave the worker's stack, its scratch and the key arena.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-    os::fd::RawFd,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeSet, os::fd::RawFd, rc::Rc, sync::Arc, time::Duration};
 
 use keyagent_core::policy::Rights;
 use keyagent_sys::{

@@ -1,6 +1,6 @@
 //! Looking at the daemon: `status` and `health`. Neither changes anything nor is recorded.
 
-use std::sync::PoisonError;
+use std::{fmt::Write as _, sync::PoisonError};
 
 use keyagent_common::{
     error::ErrorCode,
@@ -68,7 +68,7 @@ fn about_the_process(shared: &Shared, add: &mut impl FnMut(&str, String)) {
     add("degraded", degraded.into());
     add("dumps", "off".into());
     let policy = shared.policy();
-    add("policy_digest", policy.digest().iter().map(|byte| format!("{byte:02x}")).collect());
+    add("policy_digest", hex(policy.digest()));
     add("policy_rules", policy.rule_names().len().to_string());
     let tunable = shared.tunable();
     let seconds =
@@ -77,6 +77,15 @@ fn about_the_process(shared: &Shared, add: &mut impl FnMut(&str, String)) {
     add("lock_absolute_seconds", seconds(tunable.absolute));
     add("maintenance", if shared.maintenance.is_on() { "on".into() } else { "off".into() });
     add("maintenance_reason", shared.maintenance.reason());
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Empty texts for what a locked daemon cannot know.

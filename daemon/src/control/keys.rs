@@ -49,7 +49,7 @@ pub(super) fn create(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
     let shared = asked.shared;
-    let make = |keyring: &Keyring<LockedArena>| {
+    let prepare = |keyring: &Keyring<LockedArena>| {
         let name = parse(key)?;
         let class = Class::from_byte(class)
             .ok_or_else(|| Report::new(ErrorCode::InvalidRequest, "there is no such class of keys"))?;
@@ -60,7 +60,7 @@ pub(super) fn create(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
             .map_err(|error| refused(&error, key))?;
         Ok((Some(draft), made))
     };
-    match change(shared, make) {
+    match change(shared, prepare) {
         Ok((made, generation)) => {
             let details =
                 Details { key_id: Some(&made.key_id), version: Some(made.version), ..Details::default() };

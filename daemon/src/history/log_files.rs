@@ -66,7 +66,7 @@ impl LogFiles {
     }
 
     /// Only the file in which line `seq` lies and those behind it; all, if it lies in none.
-    pub(crate) fn from_pinned(mut self, seq: u64) -> Self {
+    pub(crate) fn reading_from(mut self, seq: u64) -> Self {
         let begins_before = |file: &LogFile| match &file.current {
             Some((file, _)) => first_number(file).is_some_and(|first| first <= seq),
             None => file.named.is_some_and(|first| first <= seq),
@@ -99,12 +99,11 @@ impl LogFiles {
 impl LogFile {
     fn read(&self, mut hand_over: impl FnMut(&[u8])) -> io::Result<()> {
         let rotated;
-        let (file, mut left) = match &self.current {
-            Some((file, bytes)) => (file, *bytes),
-            None => {
-                rotated = open(&self.path)?;
-                (&rotated, u64::MAX)
-            }
+        let (file, mut left) = if let Some((file, bytes)) = &self.current {
+            (file, *bytes)
+        } else {
+            rotated = open(&self.path)?;
+            (&rotated, u64::MAX)
         };
         let mut at = 0;
         let mut piece = vec![0; PIECE_BYTES];

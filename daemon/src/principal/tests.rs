@@ -8,7 +8,8 @@ use super::*;
 fn this_process_is_itself() {
     let (one, _two) = UnixStream::pair().unwrap();
     let principal = Identifier::new().identify(one.as_fd(), &Arc::from("agent")).unwrap();
-    assert_eq!(principal.peer(), peer::credentials(one.as_fd()).unwrap());
+    let peer::Peer { uid, gid, pid } = peer::credentials(one.as_fd()).unwrap();
+    assert_eq!((principal.uid, principal.gid, principal.pid), (uid, gid, pid));
     assert_eq!(&*principal.socket, "agent");
     assert!(principal.groups.is_sorted());
 }
