@@ -28,9 +28,6 @@ use crate::{
     store,
 };
 
-/// Name of the one listener there is unless others are configured.
-#[cfg(test)]
-pub(crate) const DEFAULT_NAME: &str = "agent";
 /// A socket file for the daemon's user alone.
 pub(crate) const OWNER_ONLY: u32 = 0o600;
 /// A folder through which others may pass.
@@ -50,12 +47,6 @@ pub(crate) struct ListenSpec {
 }
 
 impl ListenSpec {
-    /// The one listener of a daemon without configuration: for its own user.
-    #[cfg(test)]
-    pub(crate) fn owner_only(path: &Path) -> Self {
-        Self { name: DEFAULT_NAME.into(), path: path.to_path_buf(), mode: OWNER_ONLY, gid: None }
-    }
-
     fn admits_others(&self) -> bool {
         self.mode & !OWNER_ONLY != 0
     }

@@ -63,7 +63,7 @@ mod tests {
         let take = |uid, now| rates.take_at(0, &rate, uid, now);
         assert_eq!([take(1, 0), take(1, 0), take(1, 0), take(2, 0)], [true, true, false, true]);
         assert!(take(1, 1000) && !take(1, 1000) && take(2, 1000));
-        for uid in 3..=MAX_BUCKETS as u32 {
+        for uid in 3..=u32::try_from(MAX_BUCKETS).unwrap() {
             assert!(take(uid, 1000), "{uid}");
         }
         assert_eq!(rates.buckets.lock().unwrap().len(), MAX_BUCKETS);
