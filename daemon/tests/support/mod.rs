@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod agent;
 pub(crate) mod client;
 pub(crate) mod log;
 pub(crate) mod process;
