@@ -143,3 +143,57 @@ fn first_number(mut file: &File) -> Option<u64> {
     let digits = text.strip_prefix(b"{\"seq\":")?.split(|byte| !byte.is_ascii_digit()).next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit_log::archive::rotated_path;
+
+    /// A log whose rotated files begin with lines 1 and 5, and whose current one begins with line 9.
+    fn log() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let current = folder.path().join("audit.log");
+        for (path, seq) in
+            [(rotated_path(&current, 1), 1), (rotated_path(&current, 5), 5), (current.clone(), 9)]
+        {
+            std::fs::write(path, format!("{{\"seq\":{seq},\"id\":\"1-{seq}\"}}\n")).unwrap();
+        }
+        (folder, current)
+    }
+
+    fn named(log: &LogFiles) -> Vec<Option<u64>> {
+        log.files.iter().map(|file| file.named).collect()
+    }
+
+    #[test]
+    fn begins_with_the_pinned_file() {
+        let (_folder, current) = log();
+        let all = [Some(1), Some(5), None];
+        for (seq, from) in [(0, 0), (1, 0), (4, 0), (5, 1), (8, 1), (9, 2), (u64::MAX, 2)] {
+            let log = LogFiles::open(&current).unwrap();
+            assert_eq!(named(&log), all);
+            assert_eq!(log.current_bytes(), 21);
+            assert_eq!(named(&log.reading_from(seq)), all[from..], "pinned {seq}");
+        }
+        // What the current file begins with cannot be told: the rotated one before it is read as well.
+        std::fs::write(&current, "rubbish").unwrap();
+        assert_eq!(named(&LogFiles::open(&current).unwrap().reading_from(9)), all[1..]);
+    }
+
+    #[test]
+    fn there_may_be_no_current_file_or_none_at_all() {
+        let (folder, current) = log();
+        std::fs::remove_file(&current).unwrap();
+        let log = LogFiles::open(&current).unwrap();
+        assert_eq!((named(&log), log.current_bytes()), (vec![Some(1), Some(5)], 0));
+        let log = LogFiles::open(&folder.path().join("none").join("audit.log")).unwrap();
+        assert_eq!((named(&log), log.current_bytes()), (vec![], 0));
+    }
+
+    #[test]
+    fn a_file_that_is_rotated_meanwhile_is_read_once() {
+        let (_folder, current) = log();
+        std::fs::hard_link(&current, rotated_path(&current, 9)).unwrap();
+        assert_eq!(named(&LogFiles::open(&current).unwrap()), [Some(1), Some(5), Some(9)]);
+    }
+}
