@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use keyagent_common::{context, error::ErrorCode};
+use keyagent_common::{
+    codec, context,
+    error::ErrorCode,
+    op::{Empty, OperationCode},
+};
 use nix::sys::signal::Signal;
 
 use crate::support::{
@@ -235,8 +239,8 @@ fn a_signal_at_any_moment_of_the_start_ends_it_cleanly() {
 fn hangup_compares_the_keyring_and_goes_on() {
     let home = Home::initialized();
     let saved = home.join("saved");
-    copy_files(&home.state(), &saved);
     let daemon = home.start();
+    copy_files(&home.state(), &saved);
     let reloads = || {
         let lines = log::unverified_lines(&home);
         lines.into_iter().filter(|line| line["event_type"] == "reload").collect::<Vec<_>>()
@@ -289,8 +293,8 @@ fn lock_takes_every_key_away_and_unlock_brings_them_back() {
     let envelope = client.encrypt(context::EMPTY, b"before").unwrap();
     let locked = client.lock().unwrap();
     assert!(locked.changed && locked.unlockable_here);
-    assert!(!client.lock().unwrap().changed);
     assert_eq!(client.status("state"), "locked");
+    answers_locked_but_for_six(&mut client);
     let mut other = daemon.client();
     assert_eq!(other.decrypt(context::EMPTY, &envelope), Err(ErrorCode::Locked));
     assert_eq!(other.encrypt(context::EMPTY, b"x"), Err(ErrorCode::Locked));
@@ -308,6 +312,26 @@ fn lock_takes_every_key_away_and_unlock_brings_them_back() {
     assert!(client.unlock(&home.master()).unwrap().changed);
     daemon.terminate();
     log::lines(&home);
+}
+
+/// Locked, an agent answers `hello`, `status`, `health`, `unlock`, `stop` and `audit_query`, and nothing else.
+fn answers_locked_but_for_six(client: &mut Client) {
+    let answers = |operation| {
+        use OperationCode::{AuditQuery, Health, Hello, Status, Stop, Unlock};
+        matches!(operation, Hello | Status | Health | Unlock | Stop | AuditQuery)
+    };
+    for operation in OperationCode::ALL.iter().copied() {
+        // A body that none of those takes: they say that, all others do not come so far.
+        client.send(&codec::frame(9, operation as u16, &[7_u8; 3]).unwrap()).unwrap();
+        let expected = if answers(operation) { ErrorCode::Malformed } else { ErrorCode::Locked };
+        let emptied = matches!(operation, OperationCode::Lock | OperationCode::Reload);
+        if emptied {
+            // Checked before the lock is: without a body they come to it.
+            assert_eq!(client.expect().error(), ErrorCode::Malformed, "{operation:?}");
+            client.send(&codec::frame(9, operation as u16, &Empty {}).unwrap()).unwrap();
+        }
+        assert_eq!(client.expect().error(), expected, "{operation:?}");
+    }
 }
 
 #[test]

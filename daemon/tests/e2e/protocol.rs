@@ -36,7 +36,8 @@ fn broken_frames_end_the_connection_after_earlier_answers() {
         raw_frame(too_long, 1, encrypt, 0),
         raw_frame(0, 1, encrypt, 0),
         raw_frame(7, 1, encrypt, 0),
-        raw_frame(8, 1, encrypt, 1),
+        raw_frame(8, 1, encrypt, 2),
+        raw_frame(8, 1, encrypt, 3),
         raw_frame(8, 1, encrypt, 0x8000),
         u32::MAX.to_le_bytes().to_vec(),
     ];
@@ -89,10 +90,17 @@ fn bodies_that_do_not_decode_leave_the_connection_open() {
         client.send(&[raw_frame(9, 6, code as u16, 0), vec![0]].concat()).unwrap();
         assert_eq!(client.expect().error(), ErrorCode::Malformed, "{code:?}");
     }
-    for code in [0, 8, 15, 18, 21, 999, u16::MAX] {
+    for code in [0, 11, 15, 18, 21, 34, 42, 999, u16::MAX] {
         client.send(&raw_frame(8, 9, code, 0)).unwrap();
         let reply = client.expect();
         assert_eq!((reply.id, reply.error()), (9, ErrorCode::UnknownOperation), "{code}");
+    }
+    // Flag 1: what stands before the body does not decode either.
+    for body in [&[][..], &[0; 15], &[0xff; 16], &[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xff]] {
+        let length = u32::try_from(body.len() + 8).unwrap();
+        client.send(&[&raw_frame(length, 5, OperationCode::Encrypt as u16, 1)[..], body].concat()).unwrap();
+        let reply = client.expect();
+        assert_eq!((reply.id, reply.error()), (5, ErrorCode::Malformed));
     }
     client.encrypt(EMPTY, b"still open").unwrap();
     daemon.terminate();
@@ -151,7 +159,7 @@ fn hello_comes_first_and_says_who_speaks() {
     }
     let reply = hello(0, 7, &"x".repeat(64)).success().unwrap();
     let reply = codec::decode::<HelloReply<'_>>(&reply).unwrap();
-    assert_eq!((reply.protocol, reply.protocol_min, reply.protocol_max, reply.features), (1, 1, 1, 0));
+    assert_eq!((reply.protocol, reply.protocol_min, reply.protocol_max, reply.features), (1, 1, 1, 1));
     assert!(reply.server.starts_with("keyagentd/"));
     assert_eq!((reply.limits.message, reply.limits.context), (1 << 20, 8192));
     let instance = reply.instance;
