@@ -141,9 +141,10 @@ impl Error {
                 .fact("socket", path.display().to_string())
                 .fact("waited", format!("{} s", waited.as_secs_f64()))
                 .fix("try again, or allow more time with --timeout"),
-            Self::Closed { path } => {
-                report.fact("socket", path.display().to_string()).fix("keyagent status, then try again")
-            }
+            Self::Closed { path } => report
+                .fact("socket", path.display().to_string())
+                .why("it has just stopped, or its policy gives this user no right at all")
+                .fix("try again; if it stays so, ask who administers the agent"),
             Self::Transport { path, source } => {
                 report.fact("socket", path.display().to_string()).why(source.to_string())
             }

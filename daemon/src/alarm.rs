@@ -10,7 +10,7 @@ use keyagent_common::{op::WatchSeverity, report::Report};
 use keyagent_core::{audit::record::Event, keyring::Key};
 
 use crate::{
-    audit_log::Line,
+    audit_log::{self, Line},
     clock,
     state::{EngineState, Shared},
 };
@@ -81,6 +81,13 @@ pub(crate) fn audit_unwritable(shared: &Shared) {
 /// The room that the log takes.
 pub(crate) fn check_log(shared: &Shared) {
     for warning in shared.audit.usage().warnings {
+        if warning.kind == audit_log::ROTATION_ALERT {
+            // The log has a line of its own about it.
+            if shared.told.is_due(warning.kind, "", Instant::now()) {
+                shared.events.push(warning.kind, WatchSeverity::Warning, "", warning.message);
+            }
+            continue;
+        }
         raise_lasting(shared, warning.kind, WatchSeverity::Warning, "", &warning.message);
     }
 }

@@ -30,6 +30,7 @@ mod writer;
 
 pub(crate) use line::{Line, NextSegment, SegmentIdentity};
 pub(crate) use query::Wanted;
+pub(crate) use rotation::ALERT_KIND as ROTATION_ALERT;
 pub(crate) use settings::{Durability, Journald, LogSettings, WhenFull};
 
 use archive::Archive;

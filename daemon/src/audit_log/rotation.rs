@@ -30,7 +30,7 @@ use super::{
 };
 
 /// The kind of the alert about a rotation that failed.
-pub(super) const ALERT_KIND: &str = "audit_rotation";
+pub(crate) const ALERT_KIND: &str = "audit_rotation";
 
 impl AuditLog {
     /// Rotates if the current file is large or old enough; whether it did. To be called when [`Self::rotation`]

@@ -1,5 +1,7 @@
 //! Operations for whoever oversees the agent: maintenance, the audit log, watching.
 
+use std::io;
+
 use keyagent_common::{
     codec,
     error::ErrorCode,
@@ -61,6 +63,11 @@ pub(super) fn audit_query(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> R
                 lines: &found.bytes,
             };
             replies.success(asked.id, &reply)
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            let report = Report::new(ErrorCode::InvalidRequest, "max_bytes has no room for a line")
+                .why("a line has at most 16 KiB");
+            super::tell(replies, asked.id, &report)
         }
         Err(error) => {
             let report = Report::new(ErrorCode::StoreFailed, "the audit log cannot be read")
