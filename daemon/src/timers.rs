@@ -1,7 +1,10 @@
 //! What the daemon does by itself, on the control thread: locks when nobody has asked for a while, keeps the
 //! log within its bounds, and notices what is overdue. Sleeps as long as there is nothing to do.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use keyagent_sys::thread::scrub_stack;
 use tokio::time::{sleep, timeout};
@@ -60,7 +63,12 @@ pub(crate) async fn keep_log(shared: Arc<Shared>) {
         // Missing the moment is no harm: the notification is kept until it is waited for.
         let _ = timeout(LONGEST_SLEEP, shared.audit.rotation.notified()).await;
         let kept = shared.audit.rotate_when_due();
-        let kept = kept.and_then(|_| shared.audit.enforce_retention(clock::unix_micros()));
+        // What a bridge says counts only once its key is in the log.
+        let in_bridge = shared.bridge.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let kept = kept.and_then(|_| match in_bridge {
+            true => Ok(0),
+            false => shared.audit.enforce_retention(clock::unix_micros()),
+        });
         if let Err(error) = kept {
             shared.audit.complain(&error);
         }
