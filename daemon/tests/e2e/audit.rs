@@ -7,11 +7,16 @@ use keyagent_common::{
     codec, context,
     context::EMPTY,
     error::ErrorCode,
-    op::{DataKeyOpen, DataKeyOpenRequest, DataKeyReply, Empty, OperationCode, Reload},
+    op::{
+        AuditQuery, AuditQueryRequest, DataKeyOpen, DataKeyOpenRequest, DataKeyReply, Empty, Encrypt,
+        EncryptRequest, Health, KeyDisable, KeyDisableRequest, KeyEnable, KeyEnableRequest, KeyList,
+        KeyListRequest, Maintenance, MaintenanceRequest, OnBehalfOf, OperationCode, Reload, Watch,
+        WatchRequest,
+    },
 };
 use serde_json::{Value, json};
 
-use crate::support::{Home, bounded, client, log};
+use crate::support::{Client, Home, bounded, client, log};
 
 const CANARY: &str = "canary-7f3a9c51e2";
 
@@ -58,23 +63,110 @@ fn check_fields(line: &Value) {
         "keyring_id",
         "generation",
         "digest",
+        "socket",
+        "rule",
+        "on_behalf_of",
+        "kind",
+        "message",
+        "on",
     ];
     for name in line["metadata"].as_object().unwrap().keys() {
         assert!(allowed.contains(&name.as_str()), "{line}");
     }
 }
 
+/// How often each event is to be in the log.
+type Expected = BTreeMap<&'static str, usize>;
+
+fn done(expected: &mut Expected, event: &'static str) {
+    *expected.entry(event).or_default() += 1;
+}
+
+/// Operations on keys and on the agent: each done, done in vain, and refused; and others that are not recorded.
+fn on_keys_and_agent(client: &mut Client, round: usize, expected: &mut Expected) {
+    let mut done = |event| done(expected, event);
+    let key = format!("made/{round}");
+    let disable = |key, reason| KeyDisableRequest { key, compromised: false, reason };
+    let enable = |key, reason| KeyEnableRequest { key, lift_compromised: false, reason };
+    client.create_key(&key).unwrap();
+    assert_eq!(client.create_key(&key).unwrap_err(), ErrorCode::KeyExists);
+    assert_eq!(client.create_key("No Name").unwrap_err(), ErrorCode::InvalidRequest);
+    (0..3).for_each(|_| done("key_create"));
+    assert_eq!(client.ask::<KeyDisable>(&disable(&key, "a test")).code, 0);
+    assert_eq!(client.encrypt_under(&key, EMPTY, b"x"), Err(ErrorCode::KeyDisabled));
+    done("encrypt");
+    assert_eq!(client.ask::<KeyDisable>(&disable(&key, "again")).code, 0);
+    assert_eq!(client.ask::<KeyDisable>(&disable("none", "")).error(), ErrorCode::UnknownKey);
+    assert_eq!(client.ask::<KeyDisable>(&disable(&key, "a\u{1b}b")).error(), ErrorCode::InvalidRequest);
+    (0..4).for_each(|_| done("key_disable"));
+    assert_eq!(client.ask::<KeyEnable>(&enable(&key, "")).code, 0);
+    assert_eq!(client.ask::<KeyEnable>(&enable(&key, "again")).code, 0);
+    assert_eq!(client.ask::<KeyEnable>(&enable("none", "")).error(), ErrorCode::UnknownKey);
+    (0..3).for_each(|_| done("key_enable"));
+    // What changed the keyring: one key made, disabled and enabled.
+    for event in ["keyring.intent", "keyring.commit"] {
+        (0..3).for_each(|_| done(event));
+    }
+    for on in [true, false, false] {
+        assert_eq!(client.ask::<Maintenance>(&MaintenanceRequest { on, reason: "a test" }).code, 0);
+        if on {
+            assert_eq!(client.encrypt(EMPTY, b"x"), Err(ErrorCode::Maintenance));
+            done("encrypt");
+        }
+        done("maintenance");
+    }
+    let unfit = MaintenanceRequest { on: true, reason: "a\nb" };
+    assert_eq!(client.ask::<Maintenance>(&unfit).error(), ErrorCode::InvalidRequest);
+    done("maintenance");
+    // On behalf of one whom a rule allows it, and of one whom none does.
+    let sealed = EncryptRequest { key: "default", context: EMPTY, plaintext: CANARY.as_bytes() };
+    let shop = OnBehalfOf { uid: 4242, gid: 4242, unit: "" };
+    assert_eq!(client.ask_for::<Encrypt>(&shop, &sealed).code, 0);
+    let nobody = OnBehalfOf { uid: 4243, gid: 4243, unit: "x.service" };
+    assert_eq!(client.ask_for::<Encrypt>(&nobody, &sealed).error(), ErrorCode::Denied);
+    done("encrypt");
+    done("encrypt");
+    for operation in [
+        OperationCode::Maintenance,
+        OperationCode::AuditQuery,
+        OperationCode::Watch,
+        OperationCode::KeyCreate,
+        OperationCode::KeyList,
+        OperationCode::KeyDisable,
+        OperationCode::KeyEnable,
+    ] {
+        client.send(&codec::frame(1, operation as u16, &[0xee_u8; 3]).unwrap()).unwrap();
+        assert_eq!(client.expect().error(), ErrorCode::Malformed);
+        done(operation.name());
+    }
+    look_only(client);
+}
+
+/// Looking, which is not recorded.
+fn look_only(client: &mut Client) {
+    assert_eq!(client.ask::<Health>(&Empty {}).code, 0);
+    assert_eq!(client.ask::<KeyList>(&KeyListRequest { after: "", limit: 9 }).code, 0);
+    assert_eq!(client.ask::<Watch>(&WatchRequest { after: 0, wait_milliseconds: 0 }).code, 0);
+    let all =
+        AuditQueryRequest { from_seq: 0, to_seq: 9, from_micros: 0, to_micros: u64::MAX, max_bytes: 999 };
+    assert_eq!(client.ask::<AuditQuery>(&all).code, 0);
+    client.status("state");
+}
+
 #[test]
 fn n_operations_give_n_records_with_the_documented_fields() {
     let home = Home::initialized();
-    let daemon = home.start();
+    let config =
+        home.configure("[[rule]]\nname = \"shop\"\nuid = 4242\nkeys = \"default\"\nallow = \"data\"\n");
+    let daemon = home.start_with(&["--config", config.to_str().unwrap()]);
     let mut client = daemon.client();
     let secret = CANARY.as_bytes();
     let context =
         context::encode([("row", format!("{CANARY}-row").as_bytes()), ("table", b"cards")]).unwrap();
-    let mut expected: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut done = |event| *expected.entry(event).or_default() += 1;
-    for _ in 0..bounded(20, 500) {
+    let mut expected = Expected::new();
+    for round in 0..bounded(20, 200) {
+        on_keys_and_agent(&mut client, round, &mut expected);
+        let mut done = |event| done(&mut expected, event);
         let envelope = client.encrypt(&context, secret).unwrap();
         done("encrypt");
         assert_eq!(client.decrypt(&context, &envelope).unwrap(), secret);
@@ -132,11 +224,18 @@ fn n_operations_give_n_records_with_the_documented_fields() {
         "audit.segment",
         "daemon.start",
         "daemon.start",
+        // Made, and given its list of who has access.
+        "keyring.intent",
         "keyring.intent",
         "keyring.commit",
+        "keyring.commit",
+        "policy.change",
         "daemon.stop",
+        // More than five values did not open: of one key, and of one caller.
+        "alert",
+        "alert",
     ] {
-        done(event);
+        done(&mut expected, event);
     }
     let said = daemon.terminate();
     let lines = log::lines(&home);
@@ -149,6 +248,10 @@ fn n_operations_give_n_records_with_the_documented_fields() {
         check_fields(line);
         assert_eq!(line["seq"], place + 1);
     }
+    let lent: Vec<_> = lines.iter().filter_map(|line| line["metadata"].get("on_behalf_of")).collect();
+    assert_eq!(lent.len(), 2 * bounded(20, 200));
+    assert!(lent.contains(&&json!({ "uid": 4242 })));
+    assert!(lent.contains(&&json!({ "uid": 4243, "unit": "x.service" })));
     no_secret_in(&home, &said);
 }
 

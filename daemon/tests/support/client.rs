@@ -14,8 +14,8 @@ use keyagent_common::{
     frame::{HEADER_BYTES, Header},
     op::{
         DataKey, DataKeyRequest, Decrypt, DecryptReply, DecryptRequest, Empty, Encrypt, EncryptReply,
-        EncryptRequest, ErrorReply, Hello, HelloRequest, Lock, LockReply, Operation, Status, StatusReply,
-        Unlock, UnlockReply, UnlockRequest,
+        EncryptRequest, ErrorReply, Hello, HelloRequest, Lock, LockReply, OnBehalfOf, Operation, Status,
+        StatusReply, Unlock, UnlockReply, UnlockRequest,
     },
 };
 
@@ -64,6 +64,14 @@ pub(crate) fn request<O: Operation>(id: u32, request: &O::Request<'_>) -> Vec<u8
     codec::frame(id, O::CODE as u16, request).unwrap().to_vec()
 }
 
+/// A request frame on behalf of somebody.
+pub(crate) fn request_for<O: Operation>(id: u32, who: &OnBehalfOf<'_>, request: &O::Request<'_>) -> Vec<u8> {
+    let mut bytes = codec::frame(id, O::CODE as u16, &(who, request)).unwrap().to_vec();
+    // The flags stand behind length, id and code.
+    bytes[10] = 1;
+    bytes
+}
+
 /// A `hello` frame.
 pub(crate) fn hello(id: u32) -> Vec<u8> {
     request::<Hello>(id, &HelloRequest { protocol_min: 1, protocol_max: 1, client: "e2e/1" })
@@ -77,7 +85,11 @@ pub(crate) fn encrypt(id: u32, plaintext: &[u8]) -> Vec<u8> {
 impl Client {
     /// Connects, and says nothing yet.
     pub(crate) fn connect(socket: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(socket)?;
+        Self::over(UnixStream::connect(socket)?)
+    }
+
+    /// Speaks through a connection that was made elsewhere.
+    pub(crate) fn over(stream: UnixStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(HANGS))?;
         stream.set_write_timeout(Some(HANGS))?;
         Ok(Self { stream, next_id: 1 })
@@ -134,6 +146,16 @@ impl Client {
         let id = self.next_id;
         self.next_id += 1;
         self.send(&request::<O>(id, body)).unwrap();
+        let reply = self.expect();
+        assert_eq!(reply.id, id);
+        reply
+    }
+
+    /// The same on behalf of somebody.
+    pub(crate) fn ask_for<O: Operation>(&mut self, who: &OnBehalfOf<'_>, body: &O::Request<'_>) -> Reply {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.send(&request_for::<O>(id, who, body)).unwrap();
         let reply = self.expect();
         assert_eq!(reply.id, id);
         reply
