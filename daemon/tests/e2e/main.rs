@@ -5,9 +5,13 @@
 //! setfacl or user namespaces says `SKIPPED: <test>: <why>` on stderr where they are missing.
 
 #[cfg(test)]
+mod as_user;
+#[cfg(test)]
 mod audit;
 #[cfg(test)]
 mod back_pressure;
+#[cfg(test)]
+mod brakes;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
