@@ -121,7 +121,7 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     }
     let mut place = Place { after: if arguments.past { 0 } else { u64::MAX }, instance: None };
     let options = session.options()?;
-    let (mut pause, mut told) = (FIRST_PAUSE, false);
+    let (mut pause, mut told, mut answered) = (FIRST_PAUSE, false, false);
     // The first connection has to succeed; later ones may take their time.
     let mut connection = Some(session.connect()?);
     loop {
@@ -134,7 +134,7 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         };
         match outcome {
             Ok(events) => {
-                (pause, told) = (FIRST_PAUSE, false);
+                (pause, told, answered) = (FIRST_PAUSE, false, true);
                 for event in &events {
                     if !show(session.console, event)? {
                         return Ok(OK);
@@ -149,7 +149,7 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
                     return Ok(OK);
                 }
             }
-            Err(error) if passes(&error) && place.instance.is_some() => {
+            Err(error) if passes(&error) && answered => {
                 connection = None;
                 if !std::mem::replace(&mut told, true) {
                     session.console.say(&format!("{error}; waiting for it"));

@@ -110,14 +110,18 @@ macro_rules! cases {
 
 cases! {
     a_key_is_made_once
+    audit
     encrypt_and_decrypt
     files_that_are_in_the_way
     help_and_usage
+    keys
     locked
     looking_at_things
+    maintenance
     no_agent
     no_key
     other_master_key
     policy
     start_and_stop
+    watch
 }

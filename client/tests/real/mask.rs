@@ -10,11 +10,17 @@ use super::place::{Place, programs};
 type GoesOn = fn(char) -> bool;
 
 /// After which text what changes, for how long it goes on, and what stands there instead.
-const CHANGING: [(&str, GoesOn, &str); 19] = [
+const CHANGING: [(&str, GoesOn, &str); 25] = [
     ("ka1.", is_base64, "[TEXT]"),
     ("ks1.", is_base64, "[TEXT]"),
     ("key id      ", is_base64, "[KEY ID]"),
     ("\"key_id\":\"", is_base64, "[KEY ID]"),
+    ("key id ", is_base64, "[KEY ID]"),
+    ("· p50 ", is_line, "[TIMES]"),
+    ("  policy    ", is_base64, "[DIGEST]"),
+    (", policy ", is_base64, "[DIGEST]"),
+    ("digest ", is_base64, "[DIGEST]"),
+    ("_digest\":\"", is_base64, "[DIGEST]"),
     ("\"instance\":\"", is_base64, "[INSTANCE]"),
     ("pid ", is_digit, "[PID]"),
     ("\"pid\":", is_digit, "[PID]"),
@@ -47,12 +53,14 @@ pub(crate) fn mask(place: &Place, text: &str) -> String {
     }
     text = text.replace(&place.home().display().to_string(), "[HOME]");
     text = text.replace(&format!("/run/user/{}/", nix::unistd::geteuid()), "/run/user/[UID]/");
+    text = text.replace(&format!("uid {}  keyagent/", nix::unistd::geteuid()), "uid [UID]  keyagent/");
     text = text.replace("memfd_secret", "[MEMORY]").replace("(mlock)", "([MEMORY])");
     text = text.replace(&format!("{ROOT_WARNING}\\n"), "");
     text = text.replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
     for (before, goes_on, instead) in CHANGING {
         text = after(&text, before, goes_on, instead);
     }
+    text = dates(&text);
     let lines = text.lines().filter(|line| !is_about_root(line)).map(columns);
     let mut masked = lines.collect::<Vec<_>>().join("\n");
     if text.ends_with('\n') && !masked.is_empty() {
@@ -82,9 +90,25 @@ fn after(text: &str, before: &str, goes_on: GoesOn, instead: &str) -> String {
     masked
 }
 
+/// Times and days, wherever they stand; a digit is a `9` in the form.
+fn dates(text: &str) -> String {
+    const FORMS: [&str; 3] = ["9999-99-99T99:99:99.999999Z", "9999-99-99 99:99:99Z", "9999-99-99"];
+    let (mut masked, mut rest) = (String::new(), text);
+    while let Some(next) = rest.chars().next() {
+        let fits = |form: &&&str| {
+            let same = |(form, c): (char, char)| if form == '9' { c.is_ascii_digit() } else { form == c };
+            rest.len() >= form.len() && form.chars().zip(rest.chars()).all(same)
+        };
+        let form = FORMS.iter().find(fits);
+        masked.push_str(if form.is_some() { "[DATE]" } else { &rest[..next.len_utf8()] });
+        rest = &rest[form.map_or(next.len_utf8(), |form| form.len())..];
+    }
+    masked
+}
+
 /// Lines that only root sees.
 fn is_about_root(line: &str) -> bool {
-    line.contains("root's own") || line == ROOT_WARNING
+    line.contains("root's own") || line.contains("the program is run as root") || line == ROOT_WARNING
 }
 
 /// Columns are as wide as their paths: in lines about sockets three spaces and more become three.
