@@ -65,9 +65,8 @@ pub(crate) async fn keep_log(shared: Arc<Shared>) {
         let kept = shared.audit.rotate_when_due();
         // What a bridge says counts only once its key is in the log.
         let in_bridge = shared.bridge.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let kept = kept.and_then(|_| match in_bridge {
-            true => Ok(0),
-            false => shared.audit.enforce_retention(clock::unix_micros()),
+        let kept = kept.and_then(|_| {
+            if in_bridge { Ok(0) } else { shared.audit.enforce_retention(clock::unix_micros()) }
         });
         if let Err(error) = kept {
             shared.audit.complain(&error);
