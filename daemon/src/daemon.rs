@@ -26,6 +26,7 @@ use crate::{
     endpoint::{Door, Endpoints},
     events::Events,
     failures::FailureWindow,
+    held::Held,
     listen::{self, Doors, Refusals},
     maintenance::Maintenance,
     metering::Rates,
@@ -117,6 +118,7 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
     let shared = Arc::new(Shared {
         engine: RwLock::new(engine),
         changes: Mutex::new(()),
+        held: Held::default(),
         known: Mutex::new(known),
         policy_in_use: PolicyInUse::new(policy),
         tunable: RwLock::new(tunable),

@@ -20,6 +20,7 @@ mod endpoint;
 mod events;
 mod failures;
 mod files;
+mod held;
 mod history;
 mod listen;
 mod maintenance;

@@ -31,6 +31,7 @@ use crate::{
     endpoint::ListenSpec,
     events::Events,
     failures::FailureWindow,
+    held::Held,
     listen::Refusals,
     maintenance::Maintenance,
     metering::Rates,
@@ -104,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) engine: RwLock<EngineState>,
     /// Held by whoever changes the keyring or exchanges the engine.
     pub(crate) changes: Mutex<()>,
+    /// Keys that are refused although the keyring does not say so.
+    pub(crate) held: Held,
     /// Which keyring the engine serves.
     pub(crate) known: Mutex<Known>,
     /// Who may do what.

@@ -129,7 +129,12 @@ impl<'k, O: DataOperation> Grant<'k, O> {
             None => {}
         }
         let key_id = version.key_id().ok_or(OperationError::UnknownKeyId)?;
-        let cipher = ciphers.get(key_id).ok_or(OperationError::UnknownKeyId)?;
+        // A version in use without its state is one that is refused in memory only.
+        let missing = match version.state {
+            State::Primary | State::Grace => OperationError::KeyDisabled,
+            _ => OperationError::UnknownKeyId,
+        };
+        let cipher = ciphers.get(key_id).ok_or(missing)?;
         Ok(Authorized { key, version, key_id, cipher, reveal: self.reveal, operation: PhantomData })
     }
 }

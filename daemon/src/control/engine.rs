@@ -92,8 +92,9 @@ pub(crate) fn unlock(
         let error = opened.as_ref().err().map(|report| report.what.as_str());
         record(shared, Some(caller), event, error).map_err(|error| unwritable(&error))?;
         shared.back_off.note(opened.as_ref().map(|_| ()));
-        let opened = opened?;
+        let mut opened = opened?;
         if was_locked {
+            opened.forget(|name| shared.held.covers(name));
             shared.begin_use();
             *engine = EngineState::Unlocked(Box::new(opened));
         }

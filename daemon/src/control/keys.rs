@@ -25,7 +25,7 @@ use keyagent_sys::memory::LockedArena;
 
 use super::{Asked, MALFORMED};
 use crate::{
-    clock,
+    alarm, clock,
     state::{EngineState, Shared},
     store::{self, SystemEntropy},
 };
@@ -89,6 +89,8 @@ pub(super) fn disable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Resul
     let message = format!("{}: {reason}", brake.as_str());
     match change(shared, make) {
         Ok((changed, generation)) => {
+            // What is stored need not be held.
+            shared.held.release(key);
             if !changed.is_empty() {
                 shared.events.push("key_disable", WatchSeverity::Critical, key, message);
             }
@@ -96,11 +98,16 @@ pub(super) fn disable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Resul
         }
         Err(NotChanged::Refused(report)) => asked.failed(named(key), reason, &report, replies),
         Err(NotChanged::NotStored(mut report)) => {
-            // A brake holds although the disk does not take it.
+            // A brake holds although the disk does not take it, and the answer says so although the log may not.
             hold_in_memory(shared, key);
             shared.events.push("key_disable", WatchSeverity::Critical, key, message);
             report.what = "refused from now on, but only until the agent restarts".into();
-            asked.failed(named(key), reason, &report, replies)
+            let details =
+                Details { code: Some(report.code as u16), reason: Some(reason), ..Details::default() };
+            if asked.record(named(key), details, Some(&report.what)).is_err() {
+                alarm::audit_unwritable(shared);
+            }
+            super::tell(replies, asked.id, &report)
         }
     }
 }
@@ -117,7 +124,9 @@ pub(super) fn enable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
         Ok((Some(draft).filter(|_| !changed.is_empty()), (changed, left_compromised)))
     };
     match change(asked.shared, make) {
-        Ok(((changed, left), generation)) => {
+        Ok(((mut changed, left), generation)) => {
+            let released = release(asked.shared, key);
+            changed.extend(released.into_iter().filter(|name| !changed.contains(name)).collect::<Vec<_>>());
             if !left.is_empty() {
                 let message = format!("{} keys stay compromised: {}", left.len(), left.join(", "));
                 asked.shared.events.push("key_enable", WatchSeverity::Warning, key, message);
@@ -156,7 +165,7 @@ pub(super) fn list(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(
         .peekable();
     let (mut entries, mut bytes) = (Vec::new(), 0);
     while let Some(key) = visible.peek() {
-        let entry = entry(key, oversees);
+        let entry = entry(key, oversees, asked.shared.held.covers(&key.name));
         bytes += codec::encoded_bytes(&entry).unwrap_or(MOST_BYTES);
         if entries.len() >= limit || bytes > MOST_BYTES && !entries.is_empty() {
             break;
@@ -168,8 +177,9 @@ pub(super) fn list(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(
     replies.success(asked.id, &KeyListReply { keys: entries, more })
 }
 
-fn entry(key: &Key, oversees: bool) -> KeyEntry<'_> {
+fn entry(key: &Key, oversees: bool, held: bool) -> KeyEntry<'_> {
     let standing = match key.brake() {
+        None if held => KeyStanding::Disabled,
         None => KeyStanding::Active,
         Some(Brake::Disabled) => KeyStanding::Disabled,
         Some(Brake::Compromised) => KeyStanding::Compromised,
@@ -185,7 +195,7 @@ fn entry(key: &Key, oversees: bool) -> KeyEntry<'_> {
         name: &key.name,
         class: key.class as u8,
         standing,
-        standing_reason: key.brake_reason(),
+        standing_reason: if held { "until the agent restarts: not stored" } else { key.brake_reason() },
         created_at: key.created_at,
         due_at: key.due().map_or(0, |due| due.at_unix),
         due_reason: key.due().map_or("", |due| due.reason),
@@ -217,6 +227,7 @@ pub(crate) fn change<R>(
         engine
             .adopt(&shared.arena, keyring)
             .map_err(|error| NotChanged::NotStored(store::unusable(&layout.keyring, &error)))?;
+        engine.forget(|name| shared.held.covers(name));
     }
     Ok((result, generation))
 }
@@ -225,8 +236,26 @@ pub(crate) fn change<R>(
 fn hold_in_memory(shared: &Shared, key: &str) {
     if let EngineState::Unlocked(engine) = &mut *shared.engine.write().unwrap_or_else(PoisonError::into_inner)
     {
-        engine.forget(|name| key.is_empty() || name == key);
+        let meant = engine.keyring().keys().iter().filter(|found| key.is_empty() || found.name == key);
+        shared.held.hold(meant.map(|key| key.name.clone()));
+        engine.forget(|name| shared.held.covers(name));
     }
+}
+
+/// Serves keys again that were refused in memory only; which they were.
+fn release(shared: &Shared, key: &str) -> Vec<String> {
+    let released = shared.held.release(key);
+    if !released.is_empty()
+        && let EngineState::Unlocked(engine) =
+            &mut *shared.engine.write().unwrap_or_else(PoisonError::into_inner)
+    {
+        let keyring = engine.keyring().clone();
+        if let Err(error) = engine.adopt(&shared.arena, keyring) {
+            crate::report::warn(&store::unusable(&shared.settings.layout.keyring, &error));
+        }
+        engine.forget(|name| shared.held.covers(name));
+    }
+    released
 }
 
 fn changed_reply(
