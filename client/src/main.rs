@@ -20,6 +20,8 @@ mod input;
 mod key_command;
 mod key_file;
 mod key_pipe;
+#[cfg(test)]
+mod manual;
 mod open;
 mod output;
 mod passphrase;

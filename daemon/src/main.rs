@@ -24,6 +24,8 @@ mod held;
 mod history;
 mod listen;
 mod maintenance;
+#[cfg(test)]
+mod manual;
 mod metering;
 mod metrics;
 mod options;
