@@ -186,8 +186,8 @@ message("encrypt on behalf of a unit", "request", "encrypt", 16,
         {"key": "billing/cards", "context": "0000", "plaintext": "736563726574"}, on_behalf_of=CALLER)
 message("decrypt on behalf of a user without a unit", "request", "decrypt", 17,
         {"context": "0000", "envelope": SEALED}, on_behalf_of=dict(CALLER, unit=""))
-message("key_list on behalf of the largest ids", "request", "key_list", 18, {"after": "", "limit": 10},
-        on_behalf_of={"uid": 2**32 - 1, "gid": 2**32 - 1, "unit": "keyagent-web@1.service"})
+message("data_key on behalf of the largest ids", "request", "data_key", 18,
+        {"key": "default", "context": "0000", "kind": 3}, on_behalf_of={"uid": 2**32 - 1, "gid": 2**32 - 1, "unit": "keyagent-web@1.service"})
 
 # --- replies that are right
 LIMITS = {"frame_length": 1114112, "message": 1048576, "context": 8192, "in_flight": 1024}
@@ -447,6 +447,12 @@ for sealed, what in [(SEALED, "message given to data_key_open"), (SEALED_DATA_KE
     refused(what, "data_key_open", {"context": "0000", "envelope": sealed}, "request.envelope", "DOES_NOT_OPEN")
 for master, what in [("11", "1 byte"), (MASTER[:-2], "31 bytes"), (MASTER + "00", "33 bytes")]:
     refused(f"master key of {what}", "unlock", {"master": master}, "request.master", "INVALID_REQUEST")
+for of, fields in [("key_list", {"after": "", "limit": 10}), ("health", {}),
+                   ("maintenance", {"on": True, "reason": ""}), ("key_disable", {"key": "a", "compromised": True,
+                                                                                "reason": ""})]:
+    bad(f"{of} on behalf of somebody else", "request", of,
+        frame(10, CODES[of], ASSERTION + body_of("request", of, fields), flags=1), "request.on_behalf_of",
+        answer(10, "INVALID_REQUEST"))
 LONG = "r" * 257
 refused("maintenance with a reason of 257 bytes", "maintenance", {"on": True, "reason": LONG}, "request.reason",
         "INVALID_REQUEST")
