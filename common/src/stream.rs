@@ -16,6 +16,7 @@ mod header;
 mod random_access;
 mod sequential;
 
+pub use aead::{Backend, ChunkAead, Refused, portable};
 pub use header::StreamHeader;
 pub use random_access::{Opener, Sealer};
 pub use sequential::{StreamOpener, StreamSealer};

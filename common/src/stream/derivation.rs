@@ -6,8 +6,9 @@
 
 use super::{
     CHUNK_PLAINTEXT_BYTES, COMMITMENT_BYTES, ChunkPlace, MAX_CHUNKS, SALT_BYTES, StreamError, TAG_BYTES,
-    aead::Aead,
+    aead::{Backend, ChunkAead},
 };
+use alloc::boxed::Box;
 use hmac::{Hmac, KeyInit, Mac, digest::FixedOutput};
 use sha2::Sha512;
 use zeroize::{Zeroize, Zeroizing};
@@ -17,7 +18,7 @@ const BLOCK_BYTES: usize = 64;
 
 /// The cipher of one stream: its AES key and base nonce.
 pub(super) struct ChunkCipher {
-    aead: Aead,
+    aead: Box<dyn ChunkAead>,
     base_nonce: Zeroizing<[u8; 12]>,
 }
 
@@ -26,12 +27,13 @@ impl ChunkCipher {
     ///
     /// Whoever opens compares the commitment before the first chunk.
     pub(super) fn derive(
+        backend: Backend,
         input_key: &[u8; 32],
         salt: &[u8; SALT_BYTES],
         context: [&[u8]; 2],
     ) -> (Self, [u8; COMMITMENT_BYTES]) {
         let (key, base_nonce, commitment) = derive(input_key, salt, context);
-        (Self { aead: Aead::new(&key), base_nonce }, *commitment)
+        (Self { aead: backend(&key), base_nonce }, *commitment)
     }
 
     /// Encrypts the plaintext of chunk `index` in place; the tag follows it in the stream.

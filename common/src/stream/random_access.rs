@@ -4,8 +4,8 @@
 //! different chunks under one number: that repeats a nonce. [`super::StreamSealer`] counts by itself.
 
 use super::{
-    ChunkPlace, HEADER_BYTES, MAGIC, SALT_BYTES, SEALED_KEY_BYTES, StreamError, StreamHeader, TAG_BYTES,
-    derivation::ChunkCipher, header,
+    Backend, ChunkPlace, HEADER_BYTES, MAGIC, SALT_BYTES, SEALED_KEY_BYTES, StreamError, StreamHeader,
+    TAG_BYTES, derivation::ChunkCipher, header, portable,
 };
 use crate::context::Context;
 use subtle::ConstantTimeEq;
@@ -25,8 +25,19 @@ impl Sealer {
         salt: &[u8; SALT_BYTES],
         context: Context<'_>,
     ) -> Result<(Self, [u8; HEADER_BYTES]), StreamError> {
+        Self::with_backend(portable, data_key, sealed_key, salt, context)
+    }
+
+    /// As [`Sealer::new`], with a cipher of the caller's choice; the stream has the same bytes.
+    pub fn with_backend(
+        backend: Backend,
+        data_key: &[u8; 32],
+        sealed_key: &[u8; SEALED_KEY_BYTES],
+        salt: &[u8; SALT_BYTES],
+        context: Context<'_>,
+    ) -> Result<(Self, [u8; HEADER_BYTES]), StreamError> {
         header::check_sealed_key(sealed_key)?;
-        let (cipher, commitment) = ChunkCipher::derive(data_key, salt, [MAGIC, context.as_bytes()]);
+        let (cipher, commitment) = ChunkCipher::derive(backend, data_key, salt, [MAGIC, context.as_bytes()]);
         Ok((Self(cipher), header::encode(sealed_key, salt, &commitment)))
     }
 
@@ -56,7 +67,18 @@ impl Opener {
         header: &StreamHeader<'_>,
         context: Context<'_>,
     ) -> Result<Self, StreamError> {
-        let (cipher, commitment) = ChunkCipher::derive(data_key, header.salt, [MAGIC, context.as_bytes()]);
+        Self::with_backend(portable, data_key, header, context)
+    }
+
+    /// As [`Opener::new`], with a cipher of the caller's choice.
+    pub fn with_backend(
+        backend: Backend,
+        data_key: &[u8; 32],
+        header: &StreamHeader<'_>,
+        context: Context<'_>,
+    ) -> Result<Self, StreamError> {
+        let (cipher, commitment) =
+            ChunkCipher::derive(backend, data_key, header.salt, [MAGIC, context.as_bytes()]);
         if commitment.ct_eq(header.commitment).into() {
             Ok(Self(cipher))
         } else {
