@@ -18,6 +18,7 @@ mod documents;
 mod examples;
 mod mask;
 mod odd;
+mod oversight;
 mod passphrase;
 mod peers;
 mod place;
