@@ -10,7 +10,7 @@ use super::place::{Place, programs};
 type GoesOn = fn(char) -> bool;
 
 /// After which text what changes, for how long it goes on, and what stands there instead.
-const CHANGING: [(&str, GoesOn, &str); 25] = [
+const CHANGING: [(&str, GoesOn, &str); 29] = [
     ("ka1.", is_base64, "[TEXT]"),
     ("ks1.", is_base64, "[TEXT]"),
     ("key id      ", is_base64, "[KEY ID]"),
@@ -30,6 +30,10 @@ const CHANGING: [(&str, GoesOn, &str); 25] = [
     ("\"uptime_seconds\":", is_digit, "[TIME]"),
     ("\"operations\":", is_digit, "[COUNT]"),
     ("connected · ", |c| is_digit(c) || c == ' ', "[COUNT] "),
+    ("  clients   ", is_digit, "[COUNT]"),
+    ("\"connections\":", is_digit, "[COUNT]"),
+    ("\"audit_bytes\":", is_digit, "[BYTES]"),
+    ("\"audit_free_disk_bytes\":", is_digit, "[BYTES]"),
     ("\"memory_bytes\":", is_digit, "[BYTES]"),
     ("\"memory\":\"", is_word, "[MEMORY]"),
     ("\"message\":\"[MEMORY], ", is_digit, "[BYTES]"),
