@@ -175,7 +175,7 @@ impl OperationError {
             Self::Maintenance => "nothing new is encrypted; decryption goes on",
             Self::KeyDisabled => "an operator disabled it",
             Self::KeyCompromised => "somebody else may know it, so nothing is done with it",
-            Self::Locked => "`keyagent lock` wiped its keys from memory",
+            Self::Locked => "no key is in its memory",
             _ => "",
         }
     }
