@@ -23,7 +23,7 @@ use keyagent_core::{
 };
 use keyagent_sys::memory::LockedArena;
 
-use super::{Asked, MALFORMED};
+use super::{Asked, DENIED, MALFORMED};
 use crate::{
     alarm, clock,
     state::{EngineState, Shared},
@@ -48,6 +48,9 @@ pub(super) fn create(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
     let Ok(KeyCreateRequest { key, class, note }) = codec::decode(asked.body) else {
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
+    if !is_allowed_on(asked, key) {
+        return deny(asked, key, replies);
+    }
     let shared = asked.shared;
     let prepare = |keyring: &Keyring<LockedArena>| {
         let name = parse(key)?;
@@ -79,6 +82,9 @@ pub(super) fn disable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Resul
     let Ok(KeyDisableRequest { key, compromised, reason }) = codec::decode(asked.body) else {
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
+    if !is_allowed_on(asked, key) {
+        return deny(asked, key, replies);
+    }
     let shared = asked.shared;
     let brake = if compromised { Brake::Compromised } else { Brake::Disabled };
     let make = |keyring: &Keyring<LockedArena>| {
@@ -117,6 +123,9 @@ pub(super) fn enable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
     let Ok(KeyEnableRequest { key, lift_compromised, reason }) = codec::decode(asked.body) else {
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
+    if !is_allowed_on(asked, key) {
+        return deny(asked, key, replies);
+    }
     let make = |keyring: &Keyring<LockedArena>| {
         let done = change::enable(keyring, selection(key)?, lift_compromised, reason);
         let (draft, enabled) = done.map_err(|error| refused(&error, key))?;
@@ -140,6 +149,21 @@ pub(super) fn enable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
         Err(NotChanged::Refused(report) | NotChanged::NotStored(report)) => {
             asked.failed(named(key), reason, &report, replies)
         }
+    }
+}
+
+/// Whether the caller may do it with this key: a rule is about some keys only, and no name stands for all.
+fn is_allowed_on(asked: &Asked<'_>, key: &str) -> bool {
+    let (rights, operation) = (asked.caller.rights, asked.operation);
+    if key.is_empty() { rights.may_on_every_key(operation) } else { rights.may_on(operation, key) }
+}
+
+/// The same answer whether the key exists or not.
+fn deny(asked: &Asked<'_>, key: &str, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
+    let details = Details { code: Some(ErrorCode::Denied as u16), ..Details::default() };
+    match asked.record(named(key), details, Some(DENIED.what)) {
+        Ok(()) => replies.error(asked.id, ErrorCode::Denied, &DENIED),
+        Err(error) => super::tell(replies, asked.id, &super::engine::unwritable(&error)),
     }
 }
 
