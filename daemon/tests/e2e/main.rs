@@ -5,6 +5,8 @@
 //! setfacl or user namespaces says `SKIPPED: <test>: <why>` on stderr where they are missing.
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod as_user;
 #[cfg(test)]
 mod audit;
@@ -30,6 +32,8 @@ mod namespaces;
 mod peers;
 #[cfg(test)]
 mod pin;
+#[cfg(test)]
+mod policy;
 mod protocol;
 #[cfg(test)]
 mod rollback;
@@ -46,3 +50,5 @@ mod unwritable;
 mod values;
 #[cfg(test)]
 mod verify_audit;
+#[cfg(test)]
+mod watching;

@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod recovery;
+pub(crate) mod slice;
 
 use std::{
     fs,
