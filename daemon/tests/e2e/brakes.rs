@@ -3,6 +3,7 @@
 
 mod crashes;
 mod full;
+mod locked;
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
