@@ -43,6 +43,7 @@ pub(crate) fn record(shared: &Shared) -> Result<(), Report> {
         let line = Line { key: Some(&change.key), ..Line::own(event) };
         shared.audit.append(&[line]).map_err(|error| store::unrecorded(&error))?;
         if change.due_at.is_some() {
+            shared.rotations.notify_one();
             let message = format!("{lost} lost access: rotate the key");
             shared.events.push("rotation_due", WatchSeverity::Warning, &change.key, message);
         }

@@ -50,9 +50,14 @@ pub(crate) struct AuditUnwritable {
 }
 
 impl AuditUnwritable {
+    /// Whether nothing is wrong but that its budget is used up.
+    pub(crate) fn is_budget(&self) -> bool {
+        self.action == EXTEND
+    }
+
     /// What mends it.
     pub(crate) fn fix(&self) -> &'static str {
-        if self.action == EXTEND {
+        if self.is_budget() {
             "raise audit.budget, lower audit.keep, or set audit.when_full = \"delete-oldest\"; then keyagent reload"
         } else {
             "keyagent doctor; free space or rights on the folder of the audit log"
@@ -73,6 +78,8 @@ pub(crate) struct AuditLog {
     pub(crate) rotation: Notify,
     /// The operator was told that it cannot be written, and it could not be written since.
     told: AtomicBool,
+    /// The last group could not be written.
+    failing: AtomicBool,
     /// Called before every step of a rotation or deletion.
     #[cfg(test)]
     steps: Mutex<Option<tests::Steps>>,
@@ -125,6 +132,7 @@ impl AuditLog {
             activity: Notify::new(),
             rotation: Notify::new(),
             told: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             #[cfg(test)]
             steps: Mutex::new(None),
         })
@@ -170,6 +178,7 @@ impl AuditLog {
         let rotate = writer.rotation_due() && !writer.rotation.announced;
         writer.rotation.announced |= rotate;
         drop(writer);
+        self.failing.store(written.is_err(), Ordering::Relaxed);
         written.map_err(|(action, error)| self.unwritable(action, error))?;
         if rotate {
             self.rotation.notify_one();
@@ -248,7 +257,11 @@ impl AuditLog {
 
     /// Whether a request's line could be written right now, as far as can be told without writing one.
     pub(crate) fn check(&self) -> Result<(), AuditUnwritable> {
-        self.lock().check().map_err(|(action, error)| self.unwritable(action, error))
+        self.lock().check().map_err(|(action, error)| self.unwritable(action, error))?;
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(self.unwritable("write", io::Error::other("the last attempt failed")));
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {

@@ -53,7 +53,7 @@ impl<'b> Pending<'b, '_> {
             Ok(()) => (true, true),
             Err(error) => {
                 log.complain(&error);
-                (false, self.refuse_all().is_ok())
+                (false, self.refuse_all(if error.is_budget() { &BUDGET_USED_UP } else { &REFUSAL }).is_ok())
             }
         };
         Answer { replies: self.replies, complete, recorded }
@@ -67,12 +67,12 @@ impl<'b> Pending<'b, '_> {
     }
 
     /// Rewrites the buffer: audited replies are wiped and answered with an error, others are kept, in order.
-    fn refuse_all(&mut self) -> Result<(), NoRoom> {
+    fn refuse_all(&mut self, refusal: &ErrorReply<'_>) -> Result<(), NoRoom> {
         let frames = self.take_unaudited()?;
         for Taken { request_id, unaudited } in &frames {
             match unaudited {
                 Some(frame) => self.replies.raw(frame)?,
-                None => self.replies.error(*request_id, ErrorCode::AuditUnwritable, &REFUSAL)?,
+                None => self.replies.error(*request_id, ErrorCode::AuditUnwritable, refusal)?,
             }
         }
         Ok(())
@@ -113,6 +113,9 @@ const REFUSAL: ErrorReply<'static> = ErrorReply {
     why: "",
     fix: "keyagent doctor",
 };
+/// The same where only the budget is in the way.
+const BUDGET_USED_UP: ErrorReply<'static> =
+    ErrorReply { what: "the audit log's budget is used up, so nothing was done", ..REFUSAL };
 
 fn line<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Line<'a> {
     let details = Details {
@@ -184,7 +187,7 @@ mod tests {
         });
         let facts = facts.collect();
         let mut pending = Pending { replies, facts };
-        let complete = pending.refuse_all().is_ok();
+        let complete = pending.refuse_all(&REFUSAL).is_ok();
         let mut frames = pending.replies.frames();
         let mut seen = Vec::new();
         while let Ok(Some(header)) = Header::parse(frames.get(..HEADER_BYTES).unwrap_or_default()) {

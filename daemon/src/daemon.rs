@@ -144,6 +144,7 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
         stop: Notify::new(),
         reload: Notify::new(),
         lock: Notify::new(),
+        rotations: Notify::new(),
         timers: Notify::new(),
     });
     begin(&shared)?;

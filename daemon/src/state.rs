@@ -157,6 +157,8 @@ pub(crate) struct Shared {
     pub(crate) reload: Notify,
     /// Told when a signal asks for a lock.
     pub(crate) lock: Notify,
+    /// Told when the rotation of a key becomes due, or keys can be looked at again.
+    pub(crate) rotations: Notify,
     /// Told when the timers of `[lock]` are to be set anew.
     pub(crate) timers: Notify,
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use keyagent_sys::thread::scrub_stack;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::{alarm, clock, control, state::Shared};
 
@@ -81,6 +81,7 @@ pub(crate) async fn mind_rotations(shared: Arc<Shared>) {
     loop {
         let next = alarm::check_rotation(&shared).map_or(LONGEST_SLEEP, Duration::from_secs);
         scrub_stack();
-        sleep(next.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)).await;
+        // Looked at anew when a key becomes due; the notification is kept until it is waited for.
+        let _ = timeout(next.clamp(SHORTEST_SLEEP, LONGEST_SLEEP), shared.rotations.notified()).await;
     }
 }

@@ -101,6 +101,8 @@ pub(crate) fn unlock(
         was_locked
     };
     if changed {
+        // What became overdue meanwhile could not be seen.
+        shared.rotations.notify_one();
         shared.events.push("unlock", WatchSeverity::Info, "", format!("unlocked: {reason}"));
         // Whoever lost a right while no key could be touched is noticed now.
         configuration::reload_quietly(shared, "unlock");
