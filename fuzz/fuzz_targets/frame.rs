@@ -32,9 +32,17 @@ fuzz_target!(|data: &[u8]| {
             OperationCode::Decrypt => both::<Decrypt>(header, body),
             OperationCode::DataKey => both::<DataKey>(header, body),
             OperationCode::DataKeyOpen => both::<DataKeyOpen>(header, body),
+            OperationCode::Maintenance => both::<Maintenance>(header, body),
+            OperationCode::AuditQuery => both::<AuditQuery>(header, body),
+            OperationCode::Watch => both::<Watch>(header, body),
+            OperationCode::KeyCreate => both::<KeyCreate>(header, body),
+            OperationCode::KeyList => both::<KeyList>(header, body),
+            OperationCode::KeyDisable => both::<KeyDisable>(header, body),
+            OperationCode::KeyEnable => both::<KeyEnable>(header, body),
         }
     }
     one::<ErrorReply>(header, body, 0);
+    one::<OnBehalfOf>(header, body, 0);
 });
 
 fn both<'a, O: Operation>(header: Header, body: &'a [u8]) {

@@ -45,7 +45,7 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     let period = period(arguments, utc::now())?;
     let mut connection = session.connect()?;
     let mut evidence = gather(session, &mut connection, period)?;
-    evidence.verification = verification(arguments);
+    evidence.verification = verification(session, arguments);
     if session.console.json {
         console::print_json(&evidence)?;
     } else {
@@ -95,11 +95,11 @@ fn gather(session: &Session<'_>, connection: &mut Connection, period: Period) ->
     Ok(evidence)
 }
 
-fn verification(arguments: &Arguments) -> Verification {
+fn verification(session: &Session<'_>, arguments: &Arguments) -> Verification {
     if arguments.no_verify {
         return Verification::not_run("--no-verify was given");
     }
-    match verify::verify(&arguments.verify) {
+    match verify::verify(session, &arguments.verify) {
         Ok(verdict) => Verification { whole: Some(verdict.whole), why: None, found: verdict.document },
         Err(Failure::Report(report)) => Verification::not_run(&report.what),
         Err(Failure::Passed(passed)) => {

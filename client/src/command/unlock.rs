@@ -157,6 +157,19 @@ fn named_source(status: &AgentStatus) -> Option<&Path> {
     status.get("master_source").map(Path::new).filter(|path| path.is_absolute())
 }
 
+/// The key of a file, plain or protected; the passphrase comes from a descriptor, or is asked for.
+pub(crate) fn key_of(
+    session: &Session<'_>,
+    file: &Path,
+    descriptor: Option<u32>,
+) -> Result<MasterKey, Failure> {
+    match key_file::read_checked(file)? {
+        Content::Plain(_) if descriptor.is_some() => Err(not_protected(file).into()),
+        Content::Plain(key) => Ok(key),
+        Content::Protected(key) => open(session, &Protected { key, file: file.to_path_buf() }, descriptor),
+    }
+}
+
 fn tell(session: &Session<'_>, reply: &UnlockReply) -> Result<u8, Failure> {
     let (changed, full, short) =
         (reply.changed, fingerprint::full(&reply.fingerprint), fingerprint::short(&reply.fingerprint));
@@ -226,12 +239,16 @@ fn unprotect(
     }
     // Nobody knows how long a person takes; the agent need not keep a connection for that.
     drop(connection);
-    let key = match descriptor {
-        Some(number) => passphrase::open(&protected.key, &Passphrase::read_descriptor(number)?)?
-            .ok_or_else(|| passphrase::wrong(&protected.file.display().to_string()))?,
-        None => ask(receiver.session, protected)?,
-    };
-    send(receiver, &key)
+    send(receiver, &open(receiver.session, protected, descriptor)?)
+}
+
+/// Opens a protected key, by the passphrase of a descriptor or by asking.
+fn open(session: &Session<'_>, protected: &Protected, descriptor: Option<u32>) -> Result<MasterKey, Failure> {
+    match descriptor {
+        Some(number) => Ok(passphrase::open(&protected.key, &Passphrase::read_descriptor(number)?)?
+            .ok_or_else(|| passphrase::wrong(&protected.file.display().to_string()))?),
+        None => ask(session, protected),
+    }
 }
 
 /// Asks until the passphrase is right, three times at most, each wrong one followed by a longer wait.

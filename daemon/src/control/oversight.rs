@@ -33,7 +33,7 @@ pub(super) fn maintenance(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> R
         Ok(changed) => {
             let word = if on { "on" } else { "off" };
             if changed {
-                let message = format!("maintenance {word}: {reason}");
+                let message = format!("maintenance {word}{}{reason}", if reason.is_empty() { "" } else { ": " });
                 asked.shared.events.push("maintenance", WatchSeverity::Warning, "", message);
             }
             let event = Event::Maintenance { on, reason: Some(reason).filter(|reason| !reason.is_empty()) };

@@ -7,15 +7,17 @@ use std::{fmt::Write, path::PathBuf, process::Command};
 use clap::Args;
 use keyagent_common::{
     error::ErrorCode,
+    protected_key,
     report::{Report, escape},
 };
 use serde_json::{Map, Value};
 
 use crate::{
-    command::{NEGATIVE, OK},
+    command::{NEGATIVE, OK, unlock},
     console::{self, Color},
-    daemon_process,
+    daemon_process::{self, DaemonArguments, exists},
     failure::{Failure, Passed},
+    key_file, key_pipe,
     session::Session,
 };
 
@@ -25,9 +27,12 @@ const MAX_VERDICT_BYTES: usize = 1 << 20;
 /// `keyagent audit verify`
 #[derive(Debug, Default, Args)]
 pub(crate) struct VerifyArguments {
-    /// Read the master key from this file
+    /// Read the master key from this file, plain or protected
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// Open a protected key with the passphrase from this open descriptor instead of asking
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
     /// The folder of keyring and audit log
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -45,7 +50,7 @@ pub(crate) struct Verdict {
 }
 
 pub(crate) fn run(session: &Session<'_>, arguments: &VerifyArguments) -> Result<u8, Failure> {
-    let verdict = verify(arguments)?;
+    let verdict = verify(session, arguments)?;
     if session.console.json {
         console::print_json(&verdict.document)?;
     } else if session.console.talks() {
@@ -60,14 +65,22 @@ pub(crate) fn run(session: &Session<'_>, arguments: &VerifyArguments) -> Result<
 }
 
 /// Runs the verifier and waits for it.
-pub(crate) fn verify(arguments: &VerifyArguments) -> Result<Verdict, Failure> {
+pub(crate) fn verify(session: &Session<'_>, arguments: &VerifyArguments) -> Result<Verdict, Failure> {
     let program = daemon_process::locate()?;
     let mut command = Command::new(&program);
     command.arg("--verify-audit");
-    for (flag, path) in [("--key-file", &arguments.key_file), ("--state-dir", &arguments.state_dir)] {
-        if let Some(path) = path {
-            command.arg(flag).arg(path);
-        }
+    // Lives until the program has ended.
+    let pipe = match protected_file(arguments)? {
+        Some(file) => Some(key_pipe::holding(&unlock::key_of(session, &file, arguments.passphrase_fd)?)?),
+        None => None,
+    };
+    match (&pipe, &arguments.key_file) {
+        (Some(pipe), _) => command.arg("--key-fd").arg(pipe.number().to_string()),
+        (None, Some(path)) => command.arg("--key-file").arg(path),
+        (None, None) => &mut command,
+    };
+    if let Some(path) = &arguments.state_dir {
+        command.arg("--state-dir").arg(path);
     }
     if arguments.system {
         command.arg("--system");
@@ -85,6 +98,18 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<Verdict, Failure> {
             .fact("program", program.display().to_string())
     })?;
     Ok(Verdict { whole: code == OK, document })
+}
+
+/// The file whose key is under a passphrase, which the verifier itself asks nobody for.
+fn protected_file(arguments: &VerifyArguments) -> Result<Option<PathBuf>, Failure> {
+    if let Some(named) = &arguments.key_file {
+        let is_meant = arguments.passphrase_fd.is_some() || key_file::holds_protected(named);
+        return Ok(is_meant.then(|| named.clone()));
+    }
+    let source = DaemonArguments { system: arguments.system, ..DaemonArguments::default() };
+    let plain = source.layout()?.key_file;
+    let protected = protected_key::beside(&plain);
+    Ok((!exists(&plain) && exists(&protected)).then_some(protected))
 }
 
 fn document(stdout: &[u8]) -> Option<Map<String, Value>> {
