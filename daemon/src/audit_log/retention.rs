@@ -6,7 +6,7 @@
 //! [`AuditLog::finish_retention`] deletes them at the next start. Must never delete the current file, or a file
 //! of which a line is to stay.
 
-use std::io;
+use std::{io, time::Duration};
 
 use keyagent_core::audit::record::Event;
 use nix::sys::statvfs::statvfs;
@@ -23,6 +23,9 @@ use super::{
 
 /// Less free space than this is worth a warning, or less than a twentieth of the file system.
 const LOW_DISK_BYTES: u64 = 64 << 20;
+
+/// What is younger is not deleted for want of room, whatever is chosen for a full log.
+const PROTECTED: Duration = Duration::from_hours(24);
 
 /// The room that the log takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +146,9 @@ impl AuditLog {
         }
         if usage.percent >= settings.warn_percent.into() {
             let then = match settings.when_full {
-                WhenFull::DeleteOldest => "the oldest files are deleted when it is used up",
+                WhenFull::DeleteOldest => {
+                    "files older than a day are deleted when it is used up, and at twice of it requests are refused"
+                }
                 WhenFull::Refuse => "requests are refused when it is used up",
             };
             let message = format!(
@@ -193,6 +198,7 @@ fn choose(writer: &Writer, now: u64) -> Option<(u64, Vec<u64>, &'static str)> {
         WhenFull::DeleteOldest | WhenFull::Refuse => 0,
     };
     let oldest_kept = stamp(now.saturating_sub(micros(settings.keep)));
+    let newest_deletable = stamp(now.saturating_sub(micros(PROTECTED)));
     let rotated: Vec<_> = writer.archive.iter().collect();
     // Lines are written in order of time: a file ended when the next one began.
     let nexts = rotated.iter().skip(1).map(|(seq, file)| (*seq, Some(file.first_time)));
@@ -200,7 +206,9 @@ fn choose(writer: &Writer, now: u64) -> Option<(u64, Vec<u64>, &'static str)> {
     let (mut kept, mut files, mut reason) = (0, Vec::new(), "age");
     for ((first_seq, file), (next_seq, next_time)) in rotated.iter().zip(nexts) {
         let old = next_time.is_some_and(|time| time < oldest_kept);
-        if !old && excess == 0 {
+        // Whoever can cause records must not be able to push the traces of today out of the log with them.
+        let fresh = next_time.is_none_or(|time| time >= newest_deletable);
+        if !old && (excess == 0 || fresh) {
             break;
         }
         if !old {

@@ -208,15 +208,23 @@ impl Writer {
     /// Whether `bytes` more fit, where nothing may be deleted to make room.
     pub(super) fn check_budget(&self, bytes: u64, manner: Manner) -> Result<(), Failed> {
         let LogSettings { when_full, budget_bytes, .. } = self.settings;
-        let limit = match (when_full, manner) {
-            (WhenFull::DeleteOldest, _) | (_, Manner::Needed) => return Ok(()),
-            (WhenFull::Refuse, Manner::Request) => budget_bytes,
-            (WhenFull::Refuse, Manner::Own | Manner::OwnDurable) => budget_bytes + RESERVED_BYTES,
+        // Where files may be deleted, those of the last day may not: for them there is as much room again.
+        let most = match when_full {
+            WhenFull::DeleteOldest => budget_bytes.saturating_mul(2),
+            WhenFull::Refuse => budget_bytes,
+        };
+        let limit = match manner {
+            Manner::Needed => return Ok(()),
+            Manner::Request => most,
+            Manner::Own | Manner::OwnDurable => most.saturating_add(RESERVED_BYTES),
         };
         if self.total_bytes() + bytes <= limit {
             return Ok(());
         }
-        let full = format!("its budget of {budget_bytes} bytes is used up, and nothing may be deleted");
+        let full = format!(
+            "it takes {} bytes, its budget is {budget_bytes}, and nothing may be deleted yet",
+            self.total_bytes()
+        );
         Err((super::EXTEND, io::Error::new(io::ErrorKind::QuotaExceeded, full)))
     }
 

@@ -72,15 +72,33 @@ fn over_the_budget_the_oldest_go_until_it_fits() {
     log.configure(LogSettings { budget_bytes, ..LogSettings::default() });
     assert_eq!(log.usage().warnings[0].kind, "audit_budget");
     assert!(log.usage().percent > 100);
-    assert_eq!(log.enforce_retention(BEGIN).unwrap(), 1);
+    assert_eq!(log.enforce_retention(BEGIN + 9 * DAY).unwrap(), 1);
     assert_eq!(last_retention(folder.path()), Some((before[1], 1, "budget".into())));
     assert!(log.usage().bytes <= budget_bytes);
     // No budget is small enough for the current file to go.
     log.configure(LogSettings { budget_bytes: 1, ..LogSettings::default() });
-    assert_eq!(log.enforce_retention(BEGIN).unwrap(), 4);
+    assert_eq!(log.enforce_retention(BEGIN + 9 * DAY).unwrap(), 4);
     assert!(starts(folder.path()).is_empty());
+    log.configure(LogSettings::default());
     append_many(&log, 2);
     assert!(log.check().is_ok());
+}
+
+#[test]
+fn what_is_younger_than_a_day_is_not_pushed_out_and_at_twice_the_budget_requests_are_refused() {
+    let folder = folder();
+    let log = log_of_days(folder.path(), 5);
+    let (before, bytes) = (starts(folder.path()), log.usage().bytes);
+    let small = LogSettings { budget_bytes: bytes - 2000, ..LogSettings::default() };
+    log.configure(small);
+    assert_eq!(log.enforce_retention(BEGIN).unwrap(), 0, "at that time every file was of the last day");
+    assert_eq!(starts(folder.path()), before);
+    log.append_each([request()].into_iter()).unwrap();
+    let most = 2 * small.budget_bytes;
+    let refused = (0..10_000).find_map(|_| log.append_each([request()].into_iter()).err()).unwrap();
+    assert_eq!(refused.action, EXTEND);
+    assert!(log.usage().bytes <= most && log.usage().bytes > most - 2000);
+    assert_eq!(log.enforce_retention(BEGIN + 9 * DAY).unwrap(), 5, "a day later they go");
 }
 
 #[test]
@@ -92,7 +110,7 @@ fn where_nothing_may_be_deleted_requests_are_refused_and_the_daemon_can_still_sa
     let refuse = LogSettings { budget_bytes, when_full: WhenFull::Refuse, ..LogSettings::default() };
     log.configure(refuse);
     let refused = (0..10).find_map(|_| log.append_each([request()].into_iter()).err()).unwrap();
-    assert!(refused.to_string().contains("budget of"), "{refused}");
+    assert!(refused.to_string().contains("its budget is"), "{refused}");
     assert!(refused.fix().contains("audit.budget"), "{}", refused.fix());
     assert!(log.usage().bytes <= budget_bytes);
     let reported = log.check().unwrap_err();
