@@ -29,6 +29,9 @@ pub(crate) struct FileArguments {
     /// Replace a file that exists
     #[arg(short, long)]
     force: bool,
+    /// Replace each FILE by its new form when that is whole, keeping permissions and owner
+    #[arg(long, conflicts_with_all = ["output", "force"])]
+    in_place: bool,
     /// Files to read; none or - is standard input. Several files become FILE.ka, or lose that ending
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -69,7 +72,10 @@ pub(crate) struct FileDocument {
 impl FileArguments {
     /// What is to be done.
     pub(crate) fn jobs(self, naming: Naming) -> Result<Vec<Job>, Failure> {
-        let Self { output, force: replace, files } = self;
+        let Self { output, force: replace, in_place, files } = self;
+        if in_place {
+            return jobs_in_place(files);
+        }
         if files.len() < 2 {
             let destination = match output {
                 None => Destination::Stdout { asked_for: false },
@@ -107,9 +113,21 @@ impl Job {
     pub(crate) fn output_name(&self) -> String {
         match &self.destination {
             Destination::Stdout { .. } => "-".to_owned(),
-            Destination::File { path, .. } => path.display().to_string(),
+            Destination::File { path, .. } | Destination::InPlace { path } => path.display().to_string(),
         }
     }
+}
+
+fn jobs_in_place(files: Vec<PathBuf>) -> Result<Vec<Job>, Failure> {
+    if files.is_empty() || files.iter().any(|file| file.as_os_str() == "-") {
+        return Err(usage("--in-place needs files that are named")
+            .fix("keyagent encrypt --in-place FILE")
+            .into());
+    }
+    let job = |path: PathBuf| Job { input: Some(path.clone()), destination: Destination::InPlace { path } };
+    let jobs: Vec<Job> = files.into_iter().map(job).collect();
+    jobs.iter().try_for_each(Job::check)?;
+    Ok(jobs)
 }
 
 fn job_beside(input: PathBuf, replace: bool, naming: Naming) -> Result<Job, Failure> {
@@ -145,7 +163,8 @@ mod tests {
 
     fn jobs(files: &[&str], output: Option<&str>, naming: Naming) -> Result<Vec<String>, Failure> {
         let files = files.iter().map(PathBuf::from).collect();
-        let arguments = FileArguments { output: output.map(PathBuf::from), force: false, files };
+        let arguments =
+            FileArguments { output: output.map(PathBuf::from), force: false, in_place: false, files };
         Ok(arguments.jobs(naming)?.iter().map(Job::output_name).collect())
     }
 

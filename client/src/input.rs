@@ -5,12 +5,16 @@
 
 use std::{
     fs::{File, Metadata},
-    io::{self, IsTerminal, Read},
-    os::unix::fs::MetadataExt,
+    io::{self, IsTerminal, PipeReader, PipeWriter, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
 };
 
 use keyagent_common::{error::ErrorCode, report::Report};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -27,6 +31,8 @@ pub(crate) struct Input {
     metadata: Option<Metadata>,
     ahead: Zeroizing<Vec<u8>>,
     taken: usize,
+    /// Closed at the other end when nobody wants the input any more.
+    stop: Option<PipeReader>,
 }
 
 enum Source {
@@ -69,7 +75,7 @@ impl Input {
     }
 
     fn new(source: Source, name: String, metadata: Option<Metadata>) -> Self {
-        Self { source, name, metadata, ahead: Zeroizing::default(), taken: 0 }
+        Self { source, name, metadata, ahead: Zeroizing::default(), taken: 0, stop: None }
     }
 
     /// How errors call it.
@@ -80,6 +86,36 @@ impl Input {
     /// Which regular file it is.
     pub(crate) fn identity(&self) -> Option<Identity> {
         identity(self.metadata.as_ref()?)
+    }
+
+    /// What is known of it; nothing for some kinds of standard input.
+    pub(crate) fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
+    }
+
+    /// Bytes of a regular file, as it was when it was opened.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.metadata.as_ref().filter(|metadata| metadata.is_file()).map(Metadata::len)
+    }
+
+    /// A named regular file and its length now, for reading anywhere in it.
+    pub(crate) fn regular_file(&self) -> Option<(&File, u64)> {
+        let Source::File(file) = &self.source else { return None };
+        let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+        Some((file, metadata.len()))
+    }
+
+    /// Lets a read that waits for a pipe or terminal be ended by dropping what is returned; `None` where
+    /// no read waits while another thread could want it to end.
+    pub(crate) fn interruptible(&mut self, threads: usize) -> Result<Option<PipeWriter>, Failure> {
+        if threads < 2 || self.metadata.as_ref().is_some_and(Metadata::is_file) {
+            return Ok(None);
+        }
+        let (reader, writer) = io::pipe().map_err(|error| {
+            Report::new(ErrorCode::Internal, "the system gives no pipe").why(error.to_string())
+        })?;
+        self.stop = Some(reader);
+        Ok(Some(writer))
     }
 
     /// Reads ahead until this many bytes are there or the input ends; what is there, without taking it.
@@ -125,11 +161,26 @@ impl Read for Input {
             self.taken += count;
             return Ok(count);
         }
+        if let Some(stop) = &self.stop {
+            match &self.source {
+                Source::Stdin => wait(io::stdin().as_fd(), stop)?,
+                Source::File(file) => wait(file.as_fd(), stop)?,
+            }
+        }
         match &mut self.source {
             Source::Stdin => Stdin.read(buffer),
             Source::File(file) => file.read(buffer),
         }
     }
+}
+
+/// Returns when a read would not wait; an error when nobody wants it any more.
+fn wait(source: BorrowedFd<'_>, stop: &PipeReader) -> io::Result<()> {
+    let mut asked = [PollFd::new(source, PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::empty())];
+    // An interrupted system call is tried again by whoever fills a buffer.
+    poll(&mut asked, PollTimeout::NONE)?;
+    let [_, stop] = asked;
+    if stop.any().unwrap_or(true) { Err(io::Error::other("nobody wants it any more")) } else { Ok(()) }
 }
 
 /// Refuses a name behind which there is nothing.

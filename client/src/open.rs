@@ -3,7 +3,7 @@
 //! No byte is written before the message or chunk it stands in was authenticated, and success is said
 //! only after the end of the input was.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
 use keyagent_common::{
     context::Context,
@@ -12,26 +12,31 @@ use keyagent_common::{
     frame::MAX_MESSAGE_BYTES,
     op::{Decrypt, DecryptRequest},
     report::Report,
-    stream::{CHUNK_SEALED_BYTES, HEADER_BYTES, Opener, StreamHeader, StreamOpener},
 };
-use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
 
 use crate::{
     armor::{ArmorReader, STREAM_PREFIX},
-    failure::{Failure, cannot_read},
-    input::{Input, fill},
+    failure::{Failure, usage},
+    input::Input,
     output::Output,
     recognise::{Form, TELLING_BYTES, recognise},
     session::Session,
+    stream::{self, Range, Source},
 };
 
-/// Chunks that are written at once.
-const CHUNKS_AT_ONCE: usize = 16;
 /// Longest envelope of a message.
 pub(crate) const MAX_ENVELOPE_BYTES: usize = MAX_MESSAGE_BYTES + OVERHEAD_BYTES;
 /// Longest text form of a message, with its final newline.
 pub(crate) const MAX_TEXT_BYTES: usize = 4 + MAX_ENVELOPE_BYTES.div_ceil(3) * 4 + 1;
+
+/// What to open with.
+pub(crate) struct OpenRequest<'a> {
+    pub(crate) context: Context<'a>,
+    /// For a stream; at least 1.
+    pub(crate) threads: usize,
+    /// Only this part of the plaintext.
+    pub(crate) range: Option<Range>,
+}
 
 /// What came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +49,7 @@ pub(crate) struct Opened {
 /// Decrypts the input into the output; the output still has to be finished.
 pub(crate) fn open(
     session: &mut Session<'_>,
-    context: Context<'_>,
+    request: &OpenRequest<'_>,
     input: &mut Input,
     output: &mut Output,
 ) -> Result<Opened, Failure> {
@@ -52,21 +57,42 @@ pub(crate) fn open(
     match recognise(input.look_ahead(TELLING_BYTES)?) {
         Some(Form::Message) => {
             let envelope = input.look_ahead(MAX_ENVELOPE_BYTES + 1)?;
-            open_message(session, context, &name, envelope, output)
+            open_message(session, request, &name, envelope, output)
         }
         Some(Form::MessageText) => {
             let envelope = read_text(input)?;
-            open_message(session, context, &name, &envelope, output)
+            open_message(session, request, &name, &envelope, output)
         }
-        Some(Form::Stream) => open_stream(session, context, &name, input, output),
-        Some(Form::StreamText) => {
-            input.skip(STREAM_PREFIX.len());
-            open_stream(session, context, &name, &mut ArmorReader::new(input.by_ref()), output)
-        }
+        Some(Form::Stream) => match request.range {
+            Some(range) => stream::open_range(session, request, range, input, output),
+            None => {
+                let (length, stop) = (input.length(), input.interruptible(request.threads)?);
+                let source = Source { bytes: input, name: &name, length, stop };
+                stream::open_stream(session, request, source, output)
+            }
+        },
+        Some(Form::StreamText) => open_stream_text(session, request, &name, input, output),
         Some(Form::DataKeyText) => Err(data_key(&name).into()),
         Some(Form::DataKey) if is_data_key(input.look_ahead(TELLING_BYTES)?) => Err(data_key(&name).into()),
         Some(Form::DataKey) | None => Err(not_ciphertext(&name).into()),
     }
+}
+
+fn open_stream_text(
+    session: &mut Session<'_>,
+    request: &OpenRequest<'_>,
+    name: &str,
+    input: &mut Input,
+    output: &mut Output,
+) -> Result<Opened, Failure> {
+    if request.range.is_some() {
+        return Err(no_range_of_text(name).into());
+    }
+    input.skip(STREAM_PREFIX.len());
+    let stop = input.interruptible(request.threads)?;
+    let mut bytes = ArmorReader::new(input.by_ref());
+    let source = Source { bytes: &mut bytes, name, length: None, stop };
+    stream::open_stream(session, request, source, output)
 }
 
 /// The envelope behind a text form; one final newline is allowed.
@@ -89,7 +115,7 @@ pub(crate) fn is_data_key(bytes: &[u8]) -> bool {
 
 fn open_message(
     session: &mut Session<'_>,
-    context: Context<'_>,
+    request: &OpenRequest<'_>,
     name: &str,
     envelope: &[u8],
     output: &mut Output,
@@ -97,63 +123,11 @@ fn open_message(
     if envelope.len() > MAX_ENVELOPE_BYTES || Envelope::parse(envelope).is_err() {
         return Err(not_ciphertext(name).into());
     }
-    let call = DecryptRequest { context: context.as_bytes(), envelope };
+    let call = DecryptRequest { context: request.context.as_bytes(), envelope };
     let reply = session.data_connection()?.call::<Decrypt>(&call)?;
-    output.write(reply.plaintext)?;
-    Ok(Opened { kind: "message", plaintext_bytes: reply.plaintext.len() as u64 })
-}
-
-fn open_stream(
-    session: &mut Session<'_>,
-    context: Context<'_>,
-    name: &str,
-    input: &mut impl Read,
-    output: &mut Output,
-) -> Result<Opened, Failure> {
-    let mut header = [0; HEADER_BYTES];
-    let count = read_chunk(input, name, &mut header)?;
-    let header = StreamHeader::parse(header.get(..count).unwrap_or_default())
-        .map_err(|error| does_not_open(name, error))?;
-    let data_key = session.data_connection()?.data_key_open(context, header.sealed_key)?;
-    let opener = Opener::new(data_key.expose_secret(), &header, context)
-        .map_err(|error| does_not_open(name, error))?;
-    drop(data_key);
-    let mut opener = StreamOpener::new(opener);
-    let mut chunk = Zeroizing::new(vec![0; CHUNK_SEALED_BYTES]);
-    let mut ready = Zeroizing::new(Vec::with_capacity(CHUNKS_AT_ONCE * CHUNK_SEALED_BYTES));
-    let mut plaintext_bytes = 0;
-    loop {
-        let count = read_chunk(input, name, &mut chunk)?;
-        if count < CHUNK_SEALED_BYTES {
-            let rest = chunk.get_mut(..count).unwrap_or_default();
-            let plaintext = opener.finish(rest).map_err(|error| does_not_open(name, error));
-            // What was authenticated before goes out even if the end is missing; the exit code says so.
-            output.write(&ready)?;
-            let plaintext = plaintext?;
-            output.write(plaintext)?;
-            return Ok(Opened { kind: "stream", plaintext_bytes: plaintext_bytes + plaintext.len() as u64 });
-        }
-        let plaintext = opener.open(whole(&mut chunk)?).map_err(|error| does_not_open(name, error))?;
-        plaintext_bytes += plaintext.len() as u64;
-        ready.extend_from_slice(plaintext);
-        if ready.len() + CHUNK_SEALED_BYTES > ready.capacity() {
-            output.write(&ready)?;
-            ready.clear();
-        }
-    }
-}
-
-/// The buffer of a chunk as what it is.
-fn whole(chunk: &mut [u8]) -> Result<&mut [u8; CHUNK_SEALED_BYTES], Report> {
-    let wrong = |_| Report::new(ErrorCode::Internal, "the buffer of a chunk has the wrong size");
-    chunk.try_into().map_err(wrong)
-}
-
-fn read_chunk(input: &mut impl Read, name: &str, chunk: &mut [u8]) -> Result<usize, Failure> {
-    fill(input, chunk).map_err(|error| match error.kind() {
-        ErrorKind::InvalidData => does_not_open(name, error).into(),
-        _ => cannot_read(name, &error).into(),
-    })
+    let plaintext = request.range.map_or(reply.plaintext, |range| range.slice(reply.plaintext));
+    output.write(plaintext)?;
+    Ok(Opened { kind: "message", plaintext_bytes: plaintext.len() as u64 })
 }
 
 /// The input is nothing that keyagent made.
@@ -171,7 +145,14 @@ pub(crate) fn data_key(name: &str) -> Report {
         .why("only the operation data_key_open opens it, for the application that made it")
 }
 
+fn no_range_of_text(name: &str) -> Report {
+    usage("a part can be taken from a stream only as bytes, not as text")
+        .fact("input", name)
+        .fix("keyagent decrypt FILE | tail -c +N | head -c M")
+}
+
+/// Authentication failed, or what stands there cannot be a ciphertext.
 #[expect(clippy::needless_pass_by_value, reason = "errors and texts alike")]
-fn does_not_open(name: &str, why: impl ToString) -> Report {
+pub(crate) fn does_not_open(name: &str, why: impl ToString) -> Report {
     Report::new(ErrorCode::DoesNotOpen, "the input does not decrypt").fact("input", name).why(why.to_string())
 }

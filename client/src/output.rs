@@ -4,12 +4,13 @@
 //! would steer it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, IsTerminal, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use keyagent_common::report::Report;
+use keyagent_common::{error::ErrorCode, report::Report};
 
 use crate::{
     failure::{Failure, cannot_create, cannot_write, usage},
@@ -28,6 +29,8 @@ pub(crate) enum Destination {
     Stdout { asked_for: bool },
     /// A file; `replace` with `--force`.
     File { path: PathBuf, replace: bool },
+    /// The input itself, replaced when the output is whole.
+    InPlace { path: PathBuf },
 }
 
 /// What the data is.
@@ -47,6 +50,8 @@ pub(crate) enum Output {
     Stdout(Option<ControlGuard>),
     /// A file in the making.
     File { path: PathBuf, replace: bool, temporary: Option<Temporary> },
+    /// The same, over the input, of which this was known when it was opened.
+    InPlace { path: PathBuf, old: Metadata, temporary: Option<Temporary> },
 }
 
 impl Output {
@@ -74,7 +79,18 @@ impl Output {
                 check_target(path, *replace, input.identity())?;
                 Ok(Self::File { path: path.clone(), replace: *replace, temporary: None })
             }
+            Destination::InPlace { path } => {
+                check_replaceable(path)?;
+                let old = input.metadata().cloned();
+                let old = old.filter(Metadata::is_file).ok_or_else(|| not_replaceable(path, NO_FILE))?;
+                Ok(Self::InPlace { path: path.clone(), old, temporary: None })
+            }
         }
+    }
+
+    /// Whether it goes to a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        matches!(self, Self::Stdout(_)) && io::stdout().is_terminal()
     }
 
     /// Takes the next bytes. Plain ones must have been authenticated.
@@ -86,7 +102,7 @@ impl Output {
                 }
                 Stdout.write_all(bytes).map_err(|error| cannot_write(STDOUT, &error).into())
             }
-            Self::File { path, temporary, .. } => {
+            Self::File { path, temporary, .. } | Self::InPlace { path, temporary, .. } => {
                 let file = make(temporary, path)?;
                 file.write_all(bytes)
                     .map_err(|error| cannot_write(&path.display().to_string(), &error).into())
@@ -96,21 +112,33 @@ impl Output {
 
     /// Everything was written: the file appears.
     pub(crate) fn finish(self) -> Result<(), Failure> {
-        let Self::File { path, replace, mut temporary } = self else { return Ok(()) };
-        make(&mut temporary, &path)?;
+        let (path, replace, old, mut temporary) = match self {
+            Self::Stdout(_) => return Ok(()),
+            Self::File { path, replace, temporary } => (path, replace, None, temporary),
+            Self::InPlace { path, old, temporary } => (path, true, Some(old), temporary),
+        };
+        let failed = |error: &io::Error| cannot_write(&path.display().to_string(), error);
+        let made = make(&mut temporary, &path)?;
+        if let Some(old) = old {
+            made.resemble(&old).map_err(|error| failed(&error))?;
+            check_unchanged(&path, &old)?;
+        }
         let Some(temporary) = temporary else { return Ok(()) };
         temporary.persist(&path, replace).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists(&path).into(),
-            _ => cannot_write(&path.display().to_string(), &error).into(),
+            _ => failed(&error).into(),
         })
     }
 }
+
+const NO_FILE: &str = "it is no regular file";
 
 /// Refuses a target that cannot be written, without an input to compare it with.
 pub(crate) fn check_destination(destination: &Destination) -> Result<(), Failure> {
     match destination {
         Destination::Stdout { .. } => Ok(()),
         Destination::File { path, replace } => check_target(path, *replace, None),
+        Destination::InPlace { path } => check_replaceable(path),
     }
 }
 
@@ -137,6 +165,46 @@ fn check_target(path: &Path, replace: bool, input: Option<Identity>) -> Result<(
     if replace { Ok(()) } else { Err(exists(path).into()) }
 }
 
+/// Refuses a file whose old content would stay under another name.
+fn check_replaceable(path: &Path) -> Result<(), Failure> {
+    // One that is missing is told as a missing input.
+    let Ok(target) = fs::symlink_metadata(path) else { return Ok(()) };
+    if target.is_symlink() {
+        return Err(not_replaceable(path, "it is a symbolic link; name the file itself").into());
+    }
+    if !target.is_file() {
+        return Err(not_replaceable(path, NO_FILE).into());
+    }
+    if target.nlink() > 1 {
+        let why = format!("it has {} names; the others would keep the old content", target.nlink());
+        return Err(not_replaceable(path, why).into());
+    }
+    Ok(())
+}
+
+/// Refuses to lose what somebody wrote meanwhile. A write between this look and the rename is not seen.
+fn check_unchanged(path: &Path, old: &Metadata) -> Result<(), Failure> {
+    let marks = |found: &Metadata| {
+        (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec(), found.nlink())
+    };
+    let now =
+        fs::symlink_metadata(path).map_err(|error| cannot_write(&path.display().to_string(), &error))?;
+    if marks(&now) == marks(old) {
+        return Ok(());
+    }
+    Err(Report::new(ErrorCode::InputOutput, "the file was changed while it was read; it stays as it is")
+        .fact("file", path.display().to_string())
+        .fix("try again when nobody writes to it")
+        .into())
+}
+
+fn not_replaceable(path: &Path, why: impl Into<String>) -> Report {
+    Report::new(ErrorCode::CannotCreate, "cannot replace the file by its new form")
+        .fact("file", path.display().to_string())
+        .why(why)
+        .fix("write to another file with -o")
+}
+
 fn stdout_identity() -> Option<Identity> {
     let file = File::from(nix::unistd::dup(io::stdout()).ok()?);
     identity(&file.metadata().ok()?)
@@ -149,7 +217,7 @@ fn exists(path: &Path) -> Report {
 fn same_file(path: &Path) -> Report {
     usage("input and output are the same file")
         .fact("file", path.display().to_string())
-        .fix("write to another file with -o, then rename it")
+        .fix("replace it with --in-place, or write to another file with -o")
 }
 
 fn sealed_to_terminal() -> Report {

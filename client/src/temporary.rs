@@ -5,11 +5,11 @@
 //! [`Temporary::persist`].
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Write},
     os::{
         fd::AsRawFd,
-        unix::fs::{OpenOptionsExt, PermissionsExt},
+        unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -57,6 +57,24 @@ impl Temporary {
     /// Lets others read it, too; call it before [`Self::persist`].
     pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
         self.file.set_permissions(fs::Permissions::from_mode(mode))
+    }
+
+    /// Owner, group and permissions of the file that it will replace; call it before [`Self::persist`].
+    ///
+    /// Who may not give files away keeps what is allowed: a group or user that could not be kept gets no
+    /// permission, so that nobody reads it who could not read the old one.
+    pub(crate) fn resemble(&self, old: &Metadata) -> io::Result<()> {
+        let own = self.file.metadata()?;
+        let changes = |new: u32, old: u32| (new != old).then_some(old);
+        let (user, group) = (changes(own.uid(), old.uid()), changes(own.gid(), old.gid()));
+        let mut mode = old.permissions().mode() & 0o777;
+        if group.is_some() && std::os::unix::fs::fchown(&self.file, None, group).is_err() {
+            mode &= 0o707;
+        }
+        if user.is_some() && std::os::unix::fs::fchown(&self.file, user, None).is_err() {
+            mode |= MODE;
+        }
+        self.set_mode(mode)
     }
 
     /// Syncs the content, then gives it the target's name. An existing target is an error unless `replace`.

@@ -1,23 +1,26 @@
 //! `keyagent decrypt [FILE]...`: ciphertext of any form becomes what it was.
 
-use clap::Args;
-use keyagent_common::context::Context;
-
 use crate::{
     arguments::KeyArguments,
     command::{OK, encrypt::parse_context},
     console,
-    failure::Failure,
+    failure::{Failure, usage},
     files::{FileArguments, FileDocument, FilesDocument, Job, Naming},
     input::Input,
-    open,
+    open::{self, OpenRequest},
     output::{Content, Output},
     session::Session,
+    stream::{RangeArguments, StreamArguments},
 };
+use clap::Args;
 
 /// `keyagent decrypt`
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    range: RangeArguments,
+    #[command(flatten)]
+    stream: StreamArguments,
     #[command(flatten)]
     pub(crate) key: KeyArguments,
     #[command(flatten)]
@@ -34,10 +37,15 @@ pub(crate) fn run(
     key.key_name()?;
     let context = key.context_bytes()?;
     let context = parse_context(&context)?;
+    let (threads, range) = (arguments.stream.threads(), arguments.range.range());
+    let request = OpenRequest { context, threads, range };
     let jobs = arguments.files.jobs(Naming::Strip)?;
+    if range.is_some() && jobs.len() > 1 {
+        return Err(usage("--offset and --length take a part of one file").into());
+    }
     let mut document = FilesDocument { schema: "keyagent.decrypt/1", files: Vec::new() };
     for job in &jobs {
-        let done = open_one(session, context, job)?;
+        let done = open_one(session, &request, job)?;
         if jobs.len() > 1 {
             session.console.say(&format!("{} -> {}", done.input, done.output));
         }
@@ -49,10 +57,14 @@ pub(crate) fn run(
     Ok(OK)
 }
 
-fn open_one(session: &mut Session<'_>, context: Context<'_>, job: &Job) -> Result<FileDocument, Failure> {
+fn open_one(
+    session: &mut Session<'_>,
+    request: &OpenRequest<'_>,
+    job: &Job,
+) -> Result<FileDocument, Failure> {
     let mut input = Input::open(job.input.as_deref())?;
     let mut output = Output::prepare(&job.destination, Content::Plain, &input)?;
-    let opened = open::open(session, context, &mut input, &mut output)?;
+    let opened = open::open(session, request, &mut input, &mut output)?;
     output.finish()?;
     session.console.detail(&format!("{} of {} bytes", opened.kind, opened.plaintext_bytes));
     Ok(FileDocument {

@@ -13,6 +13,7 @@ use crate::{
     output::{Content, Output},
     seal::{self, SealRequest},
     session::Session,
+    stream::StreamArguments,
 };
 
 /// `keyagent encrypt`
@@ -21,6 +22,8 @@ pub(crate) struct Arguments {
     /// Write text (ka1. or ks1.) instead of bytes
     #[arg(short, long)]
     armor: bool,
+    #[command(flatten)]
+    stream: StreamArguments,
     #[command(flatten)]
     pub(crate) key: KeyArguments,
     #[command(flatten)]
@@ -35,7 +38,8 @@ pub(crate) fn run(
     let key = before.merge(arguments.key);
     let context = key.context_bytes()?;
     let context = parse_context(&context)?;
-    let request = SealRequest { key: key.key_name()?, context, armor: arguments.armor };
+    let threads = arguments.stream.threads();
+    let request = SealRequest { key: key.key_name()?, context, armor: arguments.armor, threads };
     let jobs = arguments.files.jobs(Naming::Append)?;
     let mut document = FilesDocument { schema: "keyagent.encrypt/1", files: Vec::new() };
     for job in &jobs {
