@@ -141,7 +141,8 @@ impl Plan<'_> {
             AuditLog::open(&self.layout.audit_log, tail, chain).map_err(|error| store::unrecorded(&error))?;
         // The epoch stands in the keyring's sealed part; a bridge does not know it.
         let identity = SegmentIdentity { host: self.host, epoch: 0, keyring_id: &known.keyring_id };
-        let bridging = Bridging { bridge: true, ..Bridging::default() };
+        let unauthenticated_from = history.verified.unauthenticated_from;
+        let bridging = Bridging { bridge: true, unauthenticated_from, ..Bridging::default() };
         let first = identity.first_line_bridging(secret.salt(), &mac, bridging);
         let reason = cut.unwrap_or_else(|| "start, locked".to_owned());
         let second = Line::own(Event::DaemonStart { reason: Some(&reason) });
