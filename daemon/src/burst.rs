@@ -187,7 +187,14 @@ pub(crate) fn watched<'b>(
     output: &'b mut [u8],
 ) -> Option<Answer<'b>> {
     let mut replies = ReplyBuffer::new(output);
-    control::tell_events(&shared.events.after(watching.after), watching.request_id, &mut replies).ok()?;
+    // The right may have gone while it waited; with the last one the connection ends.
+    let rights = shared.policy().rights(&speaker.principal.subject())?;
+    let told = if rights.may(OperationCode::Watch) {
+        control::tell_events(&shared.events.after(watching.after), watching.request_id, &mut replies)
+    } else {
+        replies.error(watching.request_id, ErrorCode::Denied, &control::DENIED)
+    };
+    told.ok()?;
     Some(Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()))
 }
 

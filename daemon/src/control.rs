@@ -288,7 +288,7 @@ fn saturating_u32(value: usize) -> u32 {
 
 const LOCKED: ErrorReply<'static> =
     ErrorReply { what: "the agent is locked", why: "no key is in its memory", fix: "keyagent unlock" };
-const DENIED: ErrorReply<'static> = ErrorReply {
+pub(crate) const DENIED: ErrorReply<'static> = ErrorReply {
     what: "not allowed",
     why: "the policy gives this caller no right to it",
     fix: "ask an administrator; as one of them: keyagent policy explain",

@@ -265,7 +265,8 @@ async fn reload_by_signal(shared: Arc<Shared>) {
     loop {
         shared.reload.notified().await;
         if let Err(report) = control::reload(&shared, None, "signal") {
-            crate::report::failure(&report);
+            // Nobody waits for an answer.
+            alarm::failed(&shared, "reload_failed", &report);
         }
         scrub_stack();
     }
