@@ -13,22 +13,14 @@ use std::{
     time::Duration,
 };
 
-use keyagent_common::{
-    error::ErrorCode,
-    op::{DataKey, DataKeyReply, DataKeyRequest},
-};
+use keyagent_common::op::{DataKey, DataKeyReply, DataKeyRequest};
 use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
     unistd::{Gid, Uid, getppid, setgid, setgroups, setuid},
 };
 use serde_json::Value;
 
-use crate::support::{
-    Client, Daemon, Finished, Home, am_root, chmod,
-    client::{self, Reply},
-    log, skipped,
-    slice::Slice,
-};
+use crate::support::{Client, Daemon, Finished, Home, am_root, chmod, client, log, skipped, slice::Slice};
 
 const VARIABLE: &str = "KEYAGENT_E2E_PERSON";
 
@@ -259,9 +251,4 @@ impl Stage {
         let lines = log::lines(&self.home).into_iter();
         lines.filter(|line| line["event_type"] == event).collect()
     }
-}
-
-/// The error of a reply.
-pub(crate) fn code(reply: Reply) -> Result<(), ErrorCode> {
-    reply.success().map(|_| ())
 }
