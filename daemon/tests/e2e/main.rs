@@ -27,6 +27,8 @@ mod key_file;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod locked_start;
+#[cfg(test)]
 mod namespaces;
 #[cfg(test)]
 mod peers;
