@@ -16,8 +16,8 @@ const FIRST_AFTER: Duration = Duration::from_secs(1);
 /// Between two lines.
 const THEN_EVERY: Duration = Duration::from_millis(150);
 /// Characters of a name that are shown, so that the line fits a terminal of 80.
-const NAME_CHARACTERS: usize = 20;
-const BAR_CHARACTERS: usize = 16;
+const NAME_CHARACTERS: usize = 16;
+const BAR_CHARACTERS: usize = 12;
 
 /// The line. It disappears when this is dropped.
 pub(crate) struct Progress {
@@ -123,7 +123,7 @@ mod tests {
             (1 << 20, "1.0 MiB"),
             (1 << 30, "1.0 GiB"),
             (3 << 40, "3.0 TiB"),
-            (u64::MAX, "16777216 TiB"),
+            (u64::MAX, "16777215 TiB"),
         ] {
             assert_eq!(size(bytes), text);
         }
@@ -134,7 +134,7 @@ mod tests {
         let name = short(&"long/".repeat(30));
         assert_eq!(name.chars().count(), NAME_CHARACTERS);
         let half = line(&name, 512 << 20, Some(1 << 30), Duration::from_secs(2));
-        assert!(half.ends_with("[########........]  50 %  512 MiB of 1.0 GiB  256 MiB/s  2 s"), "{half}");
+        assert!(half.ends_with("[######......]  50 %  512 MiB of 1.0 GiB  256 MiB/s  2 s"), "{half}");
         let most = line(&name, 1023 << 30, Some(1023 << 30), Duration::from_hours(1000));
         assert!(most.chars().count() < 80 && half.chars().count() < 80, "{most}");
         assert!(most.contains("100 %") && most.ends_with(" 0 s"), "{most}");
