@@ -4,6 +4,8 @@ use std::fs;
 
 use super::place::{Place, chmod, repository, run};
 
+mod transcript;
+
 fn read(name: &str) -> String {
     fs::read_to_string(repository(name)).unwrap()
 }
@@ -100,4 +102,33 @@ fn the_shell_lines_of_the_readme_run_as_they_stand() {
     assert_eq!(locked.text(), "", "quiet means quiet");
     place.run(&["lock"], b"").expect(0);
     assert_eq!(place.sh("token=$(keyagent decrypt -c service=billing token.ka) || exit").code, 75);
+}
+
+#[test]
+fn the_runbook_does_what_it_says() {
+    transcript::check("docs/RUNBOOK.md");
+}
+
+#[test]
+fn the_page_about_the_audit_log_shows_what_happens() {
+    transcript::check("docs/AUDIT.md");
+}
+
+/// A field that is refused names its table's fields; each of them is in the manual.
+#[test]
+fn the_manual_names_every_field_of_the_configuration() {
+    let place = Place::new();
+    let manual = read("docs/man/keyagent.toml.5").replace("\\fB", "").replace("\\fR", "");
+    let words: Vec<&str> = manual.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    for table in
+        ["", "[daemon]", "[lock]", "[audit]", "[alerts]", "[policy]", "[admins]", "[[listen]]", "[[rule]]"]
+    {
+        fs::write(place.work("try.toml"), format!("{table}\nno_such_field = 1\n")).unwrap();
+        let done = place.run(&["policy", "check", "--config", "try.toml"], b"").refused(78, "CONFIGURATION");
+        let known = done.stderr.lines().find_map(|line| line.strip_prefix("  fix    known here: "));
+        let known = known.unwrap_or_else(|| panic!("{table}: {}", done.stderr));
+        for field in known.split(", ") {
+            assert!(words.contains(&field), "{table} {field}");
+        }
+    }
 }
