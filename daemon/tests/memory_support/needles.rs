@@ -1,6 +1,6 @@
 //! What is looked for: every key of a daemon, in every form that gives it away.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use keyagent_common::{envelope::HEADER_BYTES, kdf};
 use keyagent_core::cipher;
@@ -106,16 +106,25 @@ pub(crate) fn of_daemon(master: &[u8; 32], state: &Path, traffic: &Traffic) -> N
     let keyring = fs::read(state.join("keyring")).unwrap();
     let root = open_root(master, &keyring);
     let default = derive(master, "default key", &[]);
-    let message = derive(&default, "message", &[]);
+    let secrets = open_records(&derive(&root, "record", &[]), &keyring);
+    let messages: BTreeMap<[u8; 32], [u8; 32]> =
+        secrets.iter().map(|(id, secret)| (*id, derive(secret, "message", &[]))).collect();
     let audit_root = derive(&root, "audit", &[]);
     let mut all = vec![
         Needle::mac("master", *master),
         Needle::mac("root", root),
         Needle::cipher("slot", derive(master, "slot", &[])),
         Needle::mac("default", default),
-        Needle::cipher("message", message),
         Needle::mac("audit", audit_root),
     ];
+    assert!(secrets.iter().any(|(_, secret)| *secret == default), "the records are read rightly");
+    for (number, (id, secret)) in secrets.iter().enumerate() {
+        // The first is the canary's.
+        if *secret != default {
+            all.push(Needle::mac(format!("secret {number}"), *secret));
+        }
+        all.push(Needle::cipher(format!("message {number}"), messages[id]));
+    }
     for label in ["record", "head"] {
         all.push(Needle::cipher(label, derive(&root, label, &[])));
     }
@@ -124,7 +133,8 @@ pub(crate) fn of_daemon(master: &[u8; 32], state: &Path, traffic: &Traffic) -> N
     }
     for (number, sealed) in traffic.sealed.iter().rev().take(LAST).enumerate() {
         let nonce: [u8; 24] = sealed.envelope[33..57].try_into().unwrap();
-        let key = aes::xaes_message_key(&message, &nonce);
+        let Some(message) = messages.get(&sealed.envelope[1..33]) else { continue };
+        let key = aes::xaes_message_key(message, &nonce);
         if let (Some(first), Some(plain)) =
             (sealed.envelope[HEADER_BYTES..].first_chunk(), sealed.plaintext.first_chunk::<16>())
             && sealed.plaintext.len() >= 16
@@ -141,7 +151,8 @@ pub(crate) fn of_daemon(master: &[u8; 32], state: &Path, traffic: &Traffic) -> N
     }
     let keyring_id: [u8; 16] = keyring[20..36].try_into().unwrap();
     let log = fs::read(state.join("audit.log")).unwrap();
-    let audit_keys = follow_chain(&audit_root, &keyring_id, &log);
+    let bridge = derive(&root, "audit bridge", &[]);
+    let audit_keys = follow_chain(&audit_root, &bridge, &keyring_id, &log);
     let last = audit_keys.len() - 1;
     for (number, key) in audit_keys.iter().enumerate() {
         if number < 2 || number + 8 > last {
@@ -168,8 +179,47 @@ fn open_root(master: &[u8; 32], keyring: &[u8]) -> [u8; 32] {
     root
 }
 
-/// Every key of the chain, the next one last; each mac of the log is checked, so the keys are the right ones.
-fn follow_chain(audit_root: &[u8; 32], keyring_id: &[u8; 16], log: &[u8]) -> Vec<[u8; 32]> {
+/// Key id and secret of every record of a keyring file, the canary's first.
+fn open_records(record_key: &[u8; 32], keyring: &[u8]) -> Vec<([u8; 32], [u8; 32])> {
+    let id_and_epoch = &keyring[20..40];
+    let slots = usize::from(u16::from_le_bytes(keyring[18..20].try_into().unwrap()));
+    let head = 48 + 88 * slots;
+    let body = u32::from_le_bytes(keyring[head..head + 4].try_into().unwrap());
+    let mut rest = &keyring[head + 44 + usize::try_from(body).unwrap()..];
+    let mut secrets = Vec::new();
+    while !rest.is_empty() {
+        let length = usize::from(u16::from_le_bytes(rest[77..79].try_into().unwrap()));
+        let (record, behind) = rest.split_at(95 + length);
+        let associated = [b"keyagent/v1 record\0".as_slice(), id_and_epoch, &record[..53]].concat();
+        let mut secret: [u8; 32] = record[79..111].try_into().unwrap();
+        let (nonce, tag) = (record[53..77].try_into().unwrap(), record[111..127].try_into().unwrap());
+        cipher::open_with(record_key, nonce, &associated, &mut secret, tag).unwrap();
+        secrets.push((record[21..53].try_into().unwrap(), secret));
+        rest = behind;
+    }
+    secrets
+}
+
+/// The first key of a bridge: the line that begins the segment behind it states it, sealed; none before that.
+fn bridge_key(sealing: &[u8; 32], place: &[u8], behind: &[u8]) -> Option<[u8; 32]> {
+    let name = b"\"bridge_key\":\"";
+    let begin = behind.windows(name.len()).position(|part| part == name)? + name.len();
+    let stated = unhex(std::str::from_utf8(&behind[begin..begin + 144]).unwrap());
+    let mut key: [u8; 32] = stated[24..56].try_into().unwrap();
+    let associated = [b"keyagent/v1 audit bridge\0".as_slice(), place].concat();
+    let (nonce, tag) = (stated[..24].try_into().unwrap(), stated[56..].try_into().unwrap());
+    cipher::open_with(sealing, nonce, &associated, &mut key, tag).unwrap();
+    Some(key)
+}
+
+/// Every key of the chain, the next one last; each mac of the log is checked, so the keys are the right ones. Nobody
+/// knows those of a bridge that is not finished.
+fn follow_chain(
+    audit_root: &[u8; 32],
+    sealing: &[u8; 32],
+    keyring_id: &[u8; 16],
+    log: &[u8],
+) -> Vec<[u8; 32]> {
     let (mut keys, mut key, mut previous) = (Vec::new(), [0; 32], [0; 32]);
     let mut group_start = 0;
     let mut position = 0;
@@ -183,7 +233,15 @@ fn follow_chain(audit_root: &[u8; 32], keyring_id: &[u8; 16], log: &[u8]) -> Vec
             let metadata = &value["metadata"];
             let segment = metadata["segment"].as_u64().unwrap().to_le_bytes();
             let salt = unhex(metadata["salt"].as_str().unwrap());
-            key = derive(audit_root, "audit segment", &[&keyring_id[..], &segment, &salt].concat());
+            let place = [&keyring_id[..], &segment, &salt].concat();
+            key = if metadata["bridge"] == true {
+                let Some(key) = bridge_key(sealing, &place, &log[position + line.len()..]) else {
+                    return keys;
+                };
+                key
+            } else {
+                derive(audit_root, "audit segment", &place)
+            };
         }
         position += line.len();
         let end = line.windows(8).position(|part| part == b",\"mac\":\"");

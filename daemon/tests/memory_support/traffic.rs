@@ -6,8 +6,8 @@ use keyagent_common::{
     error::ErrorCode,
     frame::MAX_MESSAGE_BYTES,
     op::{
-        DataKey, DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest, DataKeyReply, DataKeyRequest, Encrypt,
-        EncryptReply, EncryptRequest,
+        AuditQuery, AuditQueryRequest, DataKey, DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest,
+        DataKeyReply, DataKeyRequest, Encrypt, EncryptReply, EncryptRequest, OnBehalfOf,
     },
 };
 
@@ -15,6 +15,10 @@ use crate::support::{Client, Daemon, client};
 
 /// Connections in use, so that every worker has work.
 const CONNECTIONS: usize = 4;
+/// Keys in use, made by the first run.
+const KEYS: [&str; 5] = ["default", "billing/cards", "openai", "tenants/a", "tenants/b"];
+/// The one that is refused and served again.
+const BRAKED: &str = "braked";
 /// How much is remembered.
 const REMEMBERED: usize = 64;
 
@@ -25,6 +29,8 @@ pub(crate) struct Traffic {
     pub(crate) requests: usize,
     /// Of them, those that failed on purpose.
     pub(crate) refused: usize,
+    /// Of them, operations on the agent and on its keys.
+    pub(crate) on_the_agent: usize,
     /// Of them, those that came in a burst with others.
     pub(crate) pipelined: usize,
     /// The last messages.
@@ -63,6 +69,10 @@ impl Traffic {
     pub(crate) fn run(&mut self, daemon: &Daemon, requests: usize) {
         let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| daemon.client()).collect();
         let until = self.requests + requests;
+        for key in KEYS.into_iter().skip(1).chain([BRAKED]) {
+            let made = clients[0].create_key(key);
+            assert!(made.is_ok() || made == Err(ErrorCode::KeyExists), "{made:?}");
+        }
         while self.requests < until {
             let client = &mut clients[self.random.below(CONNECTIONS)];
             let pair = self.requests.to_string();
@@ -70,10 +80,11 @@ impl Traffic {
                 0 => context::EMPTY.to_vec(),
                 _ => context::encode([("app", &b"memory"[..]), ("n", pair.as_bytes())]).unwrap(),
             };
-            match self.random.below(20) {
-                0..=10 => self.message(client, &context),
-                11..=15 => self.data_key(client, &context),
-                16..=18 => self.refusals(client, &context),
+            match self.random.below(41) {
+                40 => self.on_the_agent(client),
+                0..=21 => self.message(client, &context),
+                22..=31 => self.data_key(client, &context),
+                32..=37 => self.refusals(client, &context),
                 _ => self.burst(client, &context),
             }
             // Few keys are looked for, so few have to be remembered.
@@ -97,7 +108,8 @@ impl Traffic {
 
     fn message(&mut self, client: &mut Client, context: &[u8]) {
         let plaintext = self.plaintext();
-        let envelope = client.encrypt(context, &plaintext).unwrap();
+        let key = KEYS[self.random.below(KEYS.len())];
+        let envelope = client.encrypt_under(key, context, &plaintext).unwrap();
         assert!(client.decrypt(context, &envelope).unwrap() == plaintext);
         self.requests += 2;
         self.sealed.push(Sealed { envelope, plaintext });
@@ -105,7 +117,8 @@ impl Traffic {
 
     fn data_key(&mut self, client: &mut Client, context: &[u8]) {
         let kind = [Kind::StreamKey, Kind::DataKey][self.random.below(2)] as u8;
-        let body = client.ask::<DataKey>(&DataKeyRequest { key: "default", context, kind }).success();
+        let key = KEYS[self.random.below(KEYS.len())];
+        let body = client.ask::<DataKey>(&DataKeyRequest { key, context, kind }).success();
         let body = body.unwrap();
         let made = codec::decode::<DataKeyReply<'_>>(&body).unwrap();
         let request = DataKeyOpenRequest { context, envelope: made.envelope };
@@ -143,6 +156,50 @@ impl Traffic {
         self.requests += 7;
         self.refused += 6;
         self.sealed.push(Sealed { envelope, plaintext });
+    }
+
+    /// Brakes, a look at everything, and a request for somebody else.
+    fn on_the_agent(&mut self, client: &mut Client) {
+        client.enable(BRAKED, true).unwrap();
+        let plaintext = self.plaintext();
+        let envelope = client.encrypt_under(BRAKED, context::EMPTY, &plaintext).unwrap();
+        let compromised = self.random.below(2) == 0;
+        assert_eq!(client.brake(BRAKED, compromised).code, 0);
+        let refused = client.decrypt(context::EMPTY, &envelope).unwrap_err();
+        assert!(matches!(refused, ErrorCode::KeyDisabled | ErrorCode::KeyCompromised));
+        self.sealed.push(Sealed { envelope, plaintext });
+        let everything = AuditQueryRequest {
+            from_seq: 0,
+            to_seq: u64::MAX,
+            from_micros: 0,
+            to_micros: u64::MAX,
+            max_bytes: 1 << 20,
+        };
+        client.ask::<AuditQuery>(&everything).success().unwrap();
+        client.watch(0, 1).unwrap();
+        client.reload().unwrap();
+        client.health();
+        client.keys();
+        // The owner may ask for anybody, and lends nothing: nobody else has a right here.
+        let request = EncryptRequest { key: "default", context: context::EMPTY, plaintext: &[7; 100] };
+        let somebody = OnBehalfOf { uid: 54_321, gid: 54_321, unit: "web.service" };
+        client.ask_for::<Encrypt>(&somebody, &request);
+        self.requests += 10;
+        self.refused += 1;
+        self.on_the_agent += 8;
+    }
+
+    /// What is remembered opens.
+    pub(crate) fn opens(&self, daemon: &Daemon) {
+        let mut client = daemon.client();
+        client.enable(BRAKED, true).unwrap();
+        for (number, Sealed { envelope, plaintext }) in self.sealed.iter().enumerate() {
+            // Messages of an empty context: which ones those are is not remembered.
+            match client.decrypt(context::EMPTY, envelope) {
+                Ok(opened) => assert!(opened == *plaintext, "{number}"),
+                Err(error) => assert_eq!(error, ErrorCode::DoesNotOpen),
+            }
+        }
     }
 
     /// Frames in one write: every third asks for a data key.
