@@ -114,7 +114,7 @@ fn a_delegate_needs_its_own_right_and_theirs() {
     assert_eq!(line["user_id"], BRIDGE.to_string());
     assert_eq!(line["metadata"]["on_behalf_of"], json!({ "uid": SHOP }));
     assert_eq!(line["metadata"]["rule"], "shop");
-    let of_bridge = |line: &&serde_json::Value| line["user_id"] == BRIDGE.to_string();
+    let of_bridge = |line: &&serde_json::Value| line["metadata"]["uid"] == BRIDGE;
     let lines = stage.lines("encrypt");
     let lent = lines.iter().filter(of_bridge).filter(|line| line["metadata"].get("on_behalf_of").is_some());
     assert_eq!((lines.iter().filter(of_bridge).count(), lent.count()), (10, 9));

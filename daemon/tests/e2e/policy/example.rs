@@ -29,13 +29,14 @@ fn with_users(stage: &Stage) -> String {
     for (file, tail) in [("passwd", ":/:/bin/false\n"), ("group", "\n")] {
         let mut text = fs::read_to_string(format!("/etc/{file}")).unwrap();
         for (name, id) in users {
-            let more = if file == "passwd" { format!("{id}:") } else { String::new() };
-            text.push_str(&format!("{name}:x:{id}:{more}{tail}"));
+            // The group of a user has the same number.
+            let group = if file == "passwd" { format!("{id}:") } else { String::new() };
+            text += &[name, ":x:", &id.to_string(), ":", &group, tail].concat();
         }
         let path = stage.home.join(file);
         fs::write(&path, text).unwrap();
         chmod(&path, 0o644);
-        script.push_str(&format!("mount --bind '{}' /etc/{file} && ", path.display()));
+        script += &["mount --bind '", path.to_str().unwrap(), "' /etc/", file, " && "].concat();
     }
     script + "exec \"$@\""
 }

@@ -77,8 +77,8 @@ impl Connection {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let answer = lines.filter_map(|line| line.strip_prefix('@').map(str::to_owned)).next();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let answer = lines.find_map(|line| line.strip_prefix('@').map(str::to_owned));
         let client = Client::over(UnixStream::from(own)).unwrap();
         let made = Self { client, child };
         match answer.as_deref() {
