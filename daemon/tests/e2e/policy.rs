@@ -9,6 +9,7 @@ mod obligations;
 mod reload;
 mod removal;
 mod stage;
+mod user_mode;
 
 use keyagent_common::{
     codec,
