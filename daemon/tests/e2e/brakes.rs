@@ -88,7 +88,9 @@ fn a_disabled_key_is_refused_at_once_everywhere_and_for_good() {
         assert_eq!(client.decrypt(EMPTY, &two).unwrap(), b"2");
         client.encrypt(EMPTY, b"others go on").unwrap();
     };
-    open.iter_mut().for_each(|other| refused(other, ErrorCode::KeyDisabled));
+    for other in &mut open {
+        refused(other, ErrorCode::KeyDisabled);
+    }
     assert_eq!(ErrorCode::KeyDisabled.exit_code(), 79);
     let again = client.disable("one").unwrap();
     assert_eq!((again.changed, again.generation), (0, 5), "nothing to change, nothing to store");
@@ -178,7 +180,9 @@ fn the_kill_switch_holds_from_its_reply_on() {
         assert_eq!(changed, 5);
         crate::support::eventually("refusals", || after.load(Ordering::SeqCst) > 400);
         end.store(true, Ordering::SeqCst);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
     assert_eq!(client.status("keys_disabled"), "5");
     assert_eq!(client.encrypt(EMPTY, b"x"), Err(ErrorCode::KeyDisabled));

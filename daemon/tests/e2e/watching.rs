@@ -48,7 +48,9 @@ fn a_watcher_hears_of_an_event_at_once() {
     assert!(times[5] < Duration::from_millis(100), "{times:?}");
     // Several wait for the same.
     let mut watchers: Vec<Client> = (0..20).map(|_| daemon.client()).collect();
-    watchers.iter_mut().for_each(|watcher| begin(watcher, 30_000));
+    for watcher in &mut watchers {
+        begin(watcher, 30_000);
+    }
     client.create_key("one").unwrap();
     for watcher in &mut watchers {
         assert_eq!(answer(watcher).count("key_create", "one"), 1);
@@ -79,7 +81,9 @@ fn watchers_hold_up_nobody_but_themselves() {
     let home = Home::initialized();
     let daemon = home.start();
     let mut watchers: Vec<Client> = (0..64).map(|_| daemon.client()).collect();
-    watchers.iter_mut().for_each(|watcher| begin(watcher, 30_000));
+    for watcher in &mut watchers {
+        begin(watcher, 30_000);
+    }
     let began = Instant::now();
     for _ in 0..8 {
         let mut client = daemon.client();
@@ -106,7 +110,9 @@ fn the_end_of_the_daemon_ends_every_watch() {
     let home = Home::initialized();
     let daemon = home.start();
     let mut watchers: Vec<Client> = (0..10).map(|_| daemon.client()).collect();
-    watchers.iter_mut().for_each(|watcher| begin(watcher, 30_000));
+    for watcher in &mut watchers {
+        begin(watcher, 30_000);
+    }
     let began = Instant::now();
     daemon.terminate();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());

@@ -86,9 +86,9 @@ fn examine(home: &Home, done: Done, sealed: &[u8]) -> Result<(), String> {
     daemon.terminate();
     let verified = log::try_verify(home)?;
     let lines = log::unverified_lines_of(home, verified.unfinished_bytes);
-    let (creates, disables) = (log::count(&lines, "key_create"), log::count(&lines, "key_disable"));
-    if creates < usize::from(done.created) + 1 || disables < usize::from(done.disabled) {
-        return Err(format!("{done:?}, but {creates} and {disables} lines"));
+    let (creation_lines, brake_lines) = (log::count(&lines, "key_create"), log::count(&lines, "key_disable"));
+    if creation_lines < usize::from(done.created) + 1 || brake_lines < usize::from(done.disabled) {
+        return Err(format!("{done:?}, but {creation_lines} and {brake_lines} lines"));
     }
     recover(home, Expect::PlainStart, &[])
 }

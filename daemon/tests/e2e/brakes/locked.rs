@@ -62,7 +62,7 @@ fn after_its_time_an_agent_locks_itself_however_busy_it_is() {
         // Refused once it is locked.
         let busy = |client: &mut Client| drop(client.encrypt(EMPTY, b"busy"));
         let took = time_until_locked(&mut client, Duration::from_secs(10), busy);
-        assert!(took > Duration::from_millis(1000), "{took:?}");
+        assert!(took > Duration::from_secs(1), "{took:?}");
         client.unlock(&[]).unwrap();
     }
     daemon.terminate();
