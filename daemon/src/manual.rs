@@ -44,10 +44,10 @@ As \\fB\\-\\-config\\fR and \\fB\\-\\-log\\fR.
 \\fIkey\\fR or \\fIkey.protected\\fR: the master key. \\fIconfig.toml\\fR: see \\fBkeyagent.toml\\fR(5).
 .TP
 \\fI~/.local/share/keyagent/\\fR, \\fI/var/lib/keyagent/\\fR
-\\fIkeyring\\fR, its lock, and the marker \\fIinitialized\\fR.
+\\fIkeyring\\fR, its lock, the marker \\fIinitialized\\fR, and \\fImaintenance\\fR while sealing is stopped.
 .TP
 \\fI~/.local/state/keyagent/\\fR, \\fI/var/log/keyagent/\\fR
-\\fIaudit.log\\fR, \\fIaudit.pin\\fR, rotated files of the log, \\fIdaemon.log\\fR, and \\fImaintenance\\fR while sealing is stopped.
+\\fIaudit.log\\fR, \\fIaudit.pin\\fR, rotated files of the log, and \\fIdaemon.log\\fR.
 .TP
 \\fI$XDG_RUNTIME_DIR/keyagent/agent.sock\\fR, \\fI/run/keyagent/agent.sock\\fR
 The socket. \\fIagent.sock.lock\\fR is held by the one daemon that serves it.
