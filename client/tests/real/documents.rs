@@ -132,3 +132,30 @@ fn the_manual_names_every_field_of_the_configuration() {
         }
     }
 }
+
+#[test]
+fn what_the_readme_says_of_policy_audit_and_brakes_can_be_typed() {
+    let place = Place::started();
+    let text = read("README.md");
+    fs::write(place.work("config.toml"), blocks(&text, "toml").remove(0)).unwrap();
+    place.run(&["policy", "check", "--system", "--config", "config.toml"], b"").expect(0);
+    let brakes = blocks(&text, "console").into_iter().find(|block| block.contains("maintenance on")).unwrap();
+    for command in brakes.lines().filter_map(|line| line.strip_prefix("$ ")) {
+        place.sh(command).expect(0);
+    }
+    let inline: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    for (quoted, more) in [
+        ("keyagent policy check --system", " --config config.toml"),
+        (
+            "keyagent policy explain --system --uid 33 --unit shop.service --op decrypt --key shop/cards",
+            " --config config.toml",
+        ),
+        ("audit query --since 24h --failed", ""),
+        ("audit verify", ""),
+        ("keyagent report --quarter 2026Q4", ""),
+    ] {
+        assert!(inline.contains(&quoted), "{quoted}");
+        let command = format!("keyagent {}{more}", quoted.trim_start_matches("keyagent "));
+        place.sh(&command).expect(0);
+    }
+}
