@@ -30,8 +30,9 @@ mod head;
 mod key;
 mod round_trip;
 mod secrets;
+mod since;
 
-pub use attribute::{Brake, Due, MAX_ACCESS_BYTES, MAX_REASON_BYTES};
+pub use attribute::{Brake, Due, Label, MAX_ACCESS_BYTES, MAX_LABEL_BYTES, MAX_REASON_BYTES};
 pub(crate) use attribute::{PERSONNEL, is_reason, is_subject};
 use contents::Contents;
 pub use draft::{Draft, PreparedCommit};
@@ -39,6 +40,7 @@ use file::File;
 use head::Head;
 pub use key::{Class, Key, Policy, Reason, State, Version};
 use secrets::{Identity, Owner, Subkeys};
+pub use since::MAX_VERSIONS;
 
 const CANARY_UID: [u8; 16] = [0; 16];
 const HEAD_LABEL: &[u8] = b"keyagent/v1 head\0";

@@ -324,6 +324,7 @@ fn refused(error: &ChangeError, key: &str) -> Report {
         | ChangeError::UnfitReason
         | ChangeError::TooManyKeys
         | ChangeError::ClassNotOffered => (ErrorCode::InvalidRequest, ""),
+        ChangeError::Life(_) => (ErrorCode::InvalidRequest, "keyagent keys list"),
         ChangeError::UnfitSubject { .. } | ChangeError::AccessTooLong { .. } => {
             (ErrorCode::Configuration, "shorten the rules that cover this key: keyagent policy check")
         }

@@ -42,7 +42,7 @@ pub fn record_access<A: Arena>(
     let due_at = now_unix.saturating_add(due_seconds).max(1);
     let mut draft = keyring.draft();
     let mut changes = Vec::new();
-    for key in draft.keys_mut() {
+    for key in draft.keys_mut().filter(|key| !key.is_destroyed()) {
         let current = ordered(subjects_of_key(&key.name));
         if key.access_is_recorded() && key.access().eq(current.iter().map(String::as_str)) {
             continue;

@@ -1,16 +1,28 @@
-use alloc::{borrow::ToOwned, format, string::ToString, vec, vec::Vec};
+use alloc::{
+    borrow::ToOwned,
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
 use super::*;
 use crate::{
     arena::HeapArena,
     entropy::{Entropy, EntropyFailed},
     keyring::{
-        Brake, Class, Due, MAX_ACCESS_BYTES, MAX_REASON_BYTES, PERSONNEL, Reason, State, file::MAX_FILE_BYTES,
+        Brake, Class, Due, KeyringError, MAX_ACCESS_BYTES, MAX_REASON_BYTES, MAX_VERSIONS, PERSONNEL, Reason,
+        State, file::MAX_FILE_BYTES,
     },
     pin::Pin,
 };
 
+mod destroying;
 mod model;
+mod rotating;
+mod scheduling;
+mod settings;
+mod versions;
 
 const MASTER: [u8; 32] = [0x11; 32];
 const NOW: u64 = 1_795_302_600;

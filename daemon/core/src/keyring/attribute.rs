@@ -1,11 +1,15 @@
-//! What the attributes of a key say: a brake, a rotation that is due, who has access
+//! What the attributes of a key say: a brake, a rotation that is due, who has access, what it is for
 //! (docs/FORMATS.md, section 3 "Keyring file").
 //!
 //! Must never read a value that is not one of ours as "nothing is set".
 
 use alloc::{string::String, vec::Vec};
 
-use super::{head::BadHead, key::Key};
+use super::{
+    head::BadHead,
+    key::{Key, Reason},
+    since,
+};
 
 /// Most bytes of a brake's reason.
 pub const MAX_REASON_BYTES: usize = 256;
@@ -20,7 +24,9 @@ pub(super) const BRAKE_BYTES: usize = 3 * 3
     + BRAKE_REASON.len()
     + MAX_REASON_BYTES;
 /// Why a rotation is due when somebody lost access.
-pub(crate) const PERSONNEL: &str = "personnel";
+pub(crate) const PERSONNEL: &str = Reason::Personnel.as_str();
+/// Most bytes of each text that says what a key is for.
+pub const MAX_LABEL_BYTES: usize = 256;
 
 const BRAKE: &str = "brake";
 const BRAKE_REASON: &str = "brake.reason";
@@ -28,8 +34,6 @@ const BRAKE_AT: &str = "brake.at";
 const DUE_AT: &str = "rotation.due_at";
 const DUE_REASON: &str = "rotation.due_reason";
 const ACCESS: &str = "access";
-/// The words for the reasons of a version, without "none".
-const DUE_REASONS: [&str; 5] = ["scheduled", "compromise", PERSONNEL, "audit", "manual"];
 
 /// Why every operation with a key is refused; the greater one stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +55,43 @@ impl Brake {
 
     fn from_word(word: &[u8]) -> Option<Self> {
         [Self::Disabled, Self::Compromised].into_iter().find(|brake| brake.as_str().as_bytes() == word)
+    }
+}
+
+/// What an administrator says about a key, beside its note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// Where it is used, such as `production`: one word of `[a-z0-9._-]{1,64}`.
+    Environment,
+    /// What for.
+    Purpose,
+    /// Whose it is.
+    Owner,
+    /// Where more is written about it.
+    Url,
+}
+
+impl Label {
+    /// All of them, in the order of their names.
+    pub const ALL: [Self; 4] = [Self::Environment, Self::Owner, Self::Purpose, Self::Url];
+
+    /// Its name in the keyring, on the wire and for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::Purpose => "purpose",
+            Self::Owner => "owner",
+            Self::Url => "url",
+        }
+    }
+
+    /// Whether a text can stand there. An empty one cannot: there is then no label.
+    pub fn admits(self, text: &str) -> bool {
+        let word = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+        match self {
+            Self::Environment => (1..=64).contains(&text.len()) && text.bytes().all(word),
+            _ => (1..=MAX_LABEL_BYTES).contains(&text.len()) && is_printable(text),
+        }
     }
 }
 
@@ -102,6 +143,11 @@ impl Key {
         self.attribute(ACCESS).is_some()
     }
 
+    /// What it says about itself under a label; empty if nothing.
+    pub fn label(&self, label: Label) -> &str {
+        self.text(label.as_str()).unwrap_or_default()
+    }
+
     /// Puts a brake on in place of any other.
     pub(crate) fn set_brake(&mut self, brake: Brake, reason: &str, now_unix: u64) {
         self.release();
@@ -123,12 +169,26 @@ impl Key {
         self.set_attribute(DUE_REASON, reason.as_bytes());
     }
 
+    /// Takes the timer away: the rotation was made.
+    pub(crate) fn clear_due(&mut self) {
+        self.attributes.retain(|(name, _)| ![DUE_AT, DUE_REASON].contains(&name.as_str()));
+    }
+
+    /// Sets a label that admits the text; an empty one takes it away.
+    pub(crate) fn set_label(&mut self, label: Label, text: &str) {
+        if text.is_empty() {
+            self.attributes.retain(|(name, _)| name != label.as_str());
+        } else {
+            self.set_attribute(label.as_str(), text.as_bytes());
+        }
+    }
+
     /// Records who has access: subjects strictly ascending, joined by line feeds.
     pub(crate) fn set_access(&mut self, subjects: &str) {
         self.set_attribute(ACCESS, subjects.as_bytes());
     }
 
-    fn set_attribute(&mut self, name: &str, value: &[u8]) {
+    pub(super) fn set_attribute(&mut self, name: &str, value: &[u8]) {
         match self.attributes.binary_search_by(|(known, _)| known.as_str().cmp(name)) {
             Ok(place) => {
                 if let Some((_, old)) = self.attributes.get_mut(place) {
@@ -161,14 +221,20 @@ pub(super) fn check(key: &Key) -> Result<(), BadHead> {
     if has(BRAKE_REASON) && !(has(BRAKE) && key.text(BRAKE_REASON).is_some_and(is_stored_reason)) {
         return Err(BadHead("a brake and its reason do not fit"));
     }
-    let owed = |due: Due<'_>| due.at_unix > 0 && DUE_REASONS.contains(&due.reason);
+    let owed = |due: Due<'_>| due.at_unix > 0 && Reason::from_word(due.reason).is_some();
     if (has(DUE_AT) || has(DUE_REASON)) && !key.due().is_some_and(owed) {
         return Err(BadHead("a rotation that is due has no such time or reason"));
     }
     if has(ACCESS) && !key.text(ACCESS).is_some_and(is_access) {
         return Err(BadHead("not a list of who has access"));
     }
-    Ok(())
+    let fits = |label: &Label| {
+        !has(label.as_str()) || key.text(label.as_str()).is_some_and(|text| label.admits(text))
+    };
+    if !Label::ALL.iter().all(fits) {
+        return Err(BadHead("not a label of a key"));
+    }
+    since::check(key)
 }
 
 /// Whether a text can be the reason of a brake: printable, at most 256 bytes, possibly empty.

@@ -214,6 +214,25 @@ impl<A: Arena> Draft<A> {
         Ok(())
     }
 
+    /// Gives a version a secret of the test's choice.
+    #[cfg(test)]
+    pub(crate) fn replace_secret(
+        &mut self,
+        name: &str,
+        number: u32,
+        secret: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), KeyringError> {
+        let key = self.head.keys.iter_mut().find(|key| key.name == name).ok_or(KeyringError::NoSuchKey)?;
+        let owner = Owner { uid: key.uid, version: number, class: key.class };
+        let Working { identity, subkeys, .. } = &*self.working;
+        let stored = secrets::seal_record(subkeys, identity, &owner, secret, entropy)?;
+        for version in key.versions.iter_mut().filter(|version| version.number == number) {
+            (version.digest, version.stored) = (stored.digest(), Some(stored.clone()));
+        }
+        Ok(())
+    }
+
     fn seal_random(&self, owner: &Owner, entropy: &mut dyn Entropy) -> Result<Stored, KeyringError> {
         let Working { identity, subkeys, .. } = &*self.working;
         secrets::with_random_secret(entropy, |secret, entropy| {

@@ -26,7 +26,7 @@
 //! | note | u16 length, bytes | UTF-8 |
 //! | attributes | u16 count, then each: u8 length, name, u16 length, value | names of `[a-z0-9._-]{1,64}`, strictly ascending; known ones as `attribute` says |
 //! | version count | 4 | |
-//! | versions | 46 each | by number, strictly ascending from 1 or more; exactly one primary |
+//! | versions | 46 each | by number, strictly ascending from 1 or more; exactly one primary, or all destroyed |
 //!
 //! A version:
 //!
@@ -141,7 +141,8 @@ fn check_key(key: &Key) -> Result<(), BadHead> {
     if numbers().next() == Some(0) || !numbers().is_sorted_by(|a, b| a < b) {
         return Err(BadHead("versions are not strictly ascending"));
     }
-    if key.versions.iter().filter(|version| version.state == State::Primary).count() != 1 {
+    let primaries = key.versions.iter().filter(|version| version.state == State::Primary).count();
+    if primaries != 1 && (key.versions.is_empty() || !key.is_destroyed()) {
         return Err(BadHead("not exactly one primary version"));
     }
     let in_step = |version: &Version| (version.state == State::Destroyed) == (version.digest == [0; 32]);

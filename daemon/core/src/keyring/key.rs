@@ -79,6 +79,24 @@ pub enum State {
 }
 
 impl State {
+    /// The word for people, for the wire and for the audit log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Staged => "staged",
+            Self::Primary => "primary",
+            Self::Grace => "grace",
+            Self::Retired => "retired",
+            Self::Disabled => "disabled",
+            Self::Compromised => "compromised",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    /// Whether it is refused until it goes back to the state before.
+    pub const fn is_stopped(self) -> bool {
+        matches!(self, Self::Disabled | Self::Compromised)
+    }
+
     /// The state of a byte.
     pub const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
@@ -95,7 +113,7 @@ impl State {
 }
 
 /// Why a version was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Reason {
     /// The first version of a key.
@@ -113,6 +131,24 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The word for people, for the keyring, for the wire and for the audit log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Scheduled => "scheduled",
+            Self::Compromise => "compromise",
+            Self::Personnel => "personnel",
+            Self::Audit => "audit",
+            Self::Manual => "manual",
+        }
+    }
+
+    /// The reason of a word; "none" is no reason for a rotation, and no word here.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let reasons = [Self::Scheduled, Self::Compromise, Self::Personnel, Self::Audit, Self::Manual];
+        reasons.into_iter().find(|reason| reason.as_str() == word)
+    }
+
     /// The reason of a byte.
     pub const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
@@ -161,7 +197,7 @@ pub struct Key {
     pub note: String,
     /// Later metadata: names of `[a-z0-9._-]{1,64}` strictly ascending, values of at most 65535 bytes.
     pub attributes: Vec<(String, Vec<u8>)>,
-    /// Strictly ascending by number; exactly one primary.
+    /// Strictly ascending by number; exactly one primary, or none where all are destroyed.
     pub versions: Vec<Version>,
 }
 
@@ -197,7 +233,22 @@ impl Key {
         }
     }
 
-    /// The version that seals new data.
+    /// The version of a number.
+    pub fn version(&self, number: u32) -> Option<&Version> {
+        self.versions.get(self.place(number)?)
+    }
+
+    /// Where the version of a number stands among all.
+    pub(super) fn place(&self, number: u32) -> Option<usize> {
+        self.versions.binary_search_by_key(&number, |version| version.number).ok()
+    }
+
+    /// Whether nothing is left of it but its name, which stays taken.
+    pub fn is_destroyed(&self) -> bool {
+        self.versions.iter().all(|version| version.state == State::Destroyed)
+    }
+
+    /// The version that seals new data; none in a destroyed key.
     pub fn primary(&self) -> Option<&Version> {
         self.versions.iter().find(|version| version.state == State::Primary)
     }

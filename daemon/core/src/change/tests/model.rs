@@ -6,6 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod life;
+
+use life::{LifeStep, ModelledPolicy, ModelledVersion};
+
 const NAMES: [&str; 5] = ["default", "a", "a/b", "billing/cards", "z"];
 
 #[derive(Debug, Clone)]
@@ -14,8 +18,7 @@ enum Step {
     Disable(Option<usize>, bool, String),
     Enable(Option<usize>, bool),
     Access(u8, u64),
-    Rotate(usize),
-    Destroy(usize),
+    Live(usize, LifeStep),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +27,8 @@ struct Modelled {
     brake: Option<(Brake, String, u64)>,
     access: Option<BTreeSet<String>>,
     due: Option<u64>,
-    states: Vec<State>,
+    versions: Vec<ModelledVersion>,
+    policy: ModelledPolicy,
 }
 
 type Model = BTreeMap<String, Modelled>;
@@ -37,10 +41,10 @@ fn steps() -> impl Strategy<Value = Vec<(Step, u64)>> {
         3 => (selection(), any::<bool>(), "[a-z ü]{0,6}").prop_map(|(s, c, why)| Step::Disable(s, c, why)),
         2 => (selection(), any::<bool>()).prop_map(|(s, lift)| Step::Enable(s, lift)),
         4 => (any::<u8>(), 0..3 * DAY).prop_map(|(mask, due)| Step::Access(mask, due)),
-        1 => name().prop_map(Step::Rotate),
-        1 => name().prop_map(Step::Destroy),
+        12 => (0..2usize, life::life_steps()).prop_map(|(name, step)| Step::Live(name, step)),
+        2 => (name(), life::life_steps()).prop_map(|(name, step)| Step::Live(name, step)),
     ];
-    prop::collection::vec((step, 0..2 * DAY), 1..16)
+    prop::collection::vec((step, 0..2 * DAY), 1..40)
 }
 
 fn selected(selection: Option<usize>) -> Selection<'static> {
@@ -59,7 +63,8 @@ fn seen(keyring: &Keyring<HeapArena>) -> Model {
         brake: key.brake().map(|brake| (brake, key.brake_reason().to_owned(), key.brake_at().unwrap())),
         access: key.access_is_recorded().then(|| key.access().map(String::from).collect()),
         due: key.due().map(|due| (assert_eq!(due.reason, PERSONNEL), due.at_unix).1),
-        states: key.versions.iter().map(|version| version.state).collect(),
+        versions: life::seen_versions(key),
+        policy: life::seen_policy(key),
     };
     keyring.keys().iter().map(|key| (key.name.clone(), one(key))).collect()
 }
@@ -73,8 +78,7 @@ fn apply(keyring: &mut Keyring<HeapArena>, model: &mut Model, step: Step, now: u
         }
         Step::Enable(selection, lift) => release_all(keyring, model, selection, lift),
         Step::Access(mask, due) => record(keyring, model, mask, now, due),
-        Step::Rotate(place) => rotate(keyring, model, NAMES[place], now),
-        Step::Destroy(place) => destroy(keyring, model, NAMES[place]),
+        Step::Live(place, step) => life::live(keyring, model, NAMES[place], step, now),
     }
 }
 
@@ -86,7 +90,7 @@ fn create(keyring: &mut Keyring<HeapArena>, model: &mut Model, text: &str, note:
         return;
     }
     commit(keyring, made.unwrap().0);
-    model.insert(text.to_owned(), Modelled { note, states: vec![State::Primary], ..Modelled::default() });
+    model.insert(text.to_owned(), Modelled { note, versions: life::first_version(), ..Modelled::default() });
 }
 
 fn brake_all(
@@ -102,9 +106,16 @@ fn brake_all(
         assert_eq!(result.err(), Some(ChangeError::NoSuchKey));
         return;
     }
+    if selection.is_some_and(|place| is_destroyed(&model[NAMES[place]])) {
+        assert_eq!(result.err(), Some(ChangeError::Life(LifeError::KeyDestroyed)));
+        return;
+    }
     let (draft, changed) = result.unwrap();
     let mut expected = Vec::new();
     for (name, key) in model.iter_mut().filter(|(name, _)| selection.is_none_or(|p| NAMES[p] == **name)) {
+        if is_destroyed(key) {
+            continue;
+        }
         let weaker = match &key.brake {
             None => true,
             Some((Brake::Disabled, ..)) => brake == Brake::Compromised,
@@ -125,6 +136,7 @@ fn release_all(keyring: &mut Keyring<HeapArena>, model: &mut Model, selection: O
     if let Some(place) = selection {
         let refused = match model.get(NAMES[place]) {
             None => Some(ChangeError::NoSuchKey),
+            Some(key) if is_destroyed(key) => Some(ChangeError::Life(LifeError::KeyDestroyed)),
             Some(key) if compromised(key) && !lift => Some(ChangeError::IsCompromised),
             Some(_) => None,
         };
@@ -136,7 +148,9 @@ fn release_all(keyring: &mut Keyring<HeapArena>, model: &mut Model, selection: O
     let (draft, enabled) = result.unwrap();
     let mut expected = Enabled::default();
     for (name, key) in model.iter_mut().filter(|(name, _)| selection.is_none_or(|p| NAMES[p] == **name)) {
-        if compromised(key) && !lift {
+        if is_destroyed(key) {
+            continue;
+        } else if compromised(key) && !lift {
             expected.left_compromised.push(name.clone());
         } else if key.brake.take().is_some() {
             expected.changed.push(name.clone());
@@ -150,7 +164,7 @@ fn record(keyring: &mut Keyring<HeapArena>, model: &mut Model, mask: u8, now: u6
     let unordered = |key: &str| subjects(mask, key).into_iter().rev().collect();
     let result = record_access(keyring, unordered, now, due_seconds).unwrap();
     let mut expected = Vec::new();
-    for (name, key) in model.iter_mut() {
+    for (name, key) in model.iter_mut().filter(|(_, key)| !is_destroyed(key)) {
         let current = subjects(mask, name);
         if key.access.as_ref() == Some(&current) {
             continue;
@@ -177,39 +191,14 @@ fn record(keyring: &mut Keyring<HeapArena>, model: &mut Model, mask: u8, now: u6
     }
 }
 
-fn rotate(keyring: &mut Keyring<HeapArena>, model: &mut Model, text: &str, now: u64) {
-    let mut draft = keyring.draft();
-    let mut entropy = Counting(keyring.generation() + 7777);
-    let added = draft.add_version(text, Reason::Personnel, &mut entropy, now);
-    let Some(key) = model.get_mut(text) else {
-        assert_eq!(added, Err(KeyringError::NoSuchKey));
-        return;
-    };
-    assert_eq!(added.map(|number| number as usize), Ok(key.states.len() + 1));
-    for version in &mut draft.key_mut(text).unwrap().versions {
-        version.state = match version.state {
-            State::Primary => State::Grace,
-            State::Staged => State::Primary,
-            other => other,
-        };
-    }
-    for state in &mut key.states {
-        *state = if *state == State::Primary { State::Grace } else { *state };
-    }
-    key.states.push(State::Primary);
-    commit(keyring, draft);
+/// Exactly one primary, or nothing but tombstones.
+fn one_primary(key: &Modelled) -> bool {
+    let primaries = key.versions.iter().filter(|version| version.state == State::Primary).count();
+    primaries == 1 || is_destroyed(key)
 }
 
-fn destroy(keyring: &mut Keyring<HeapArena>, model: &mut Model, text: &str) {
-    let mut draft = keyring.draft();
-    let Some(key) = draft.key_mut(text) else { return };
-    for version in key.versions.iter_mut().filter(|version| version.state == State::Grace) {
-        version.state = State::Destroyed;
-    }
-    for state in &mut model.get_mut(text).unwrap().states {
-        *state = if *state == State::Grace { State::Destroyed } else { *state };
-    }
-    commit(keyring, draft);
+fn is_destroyed(key: &Modelled) -> bool {
+    key.versions.iter().all(|version| version.state == State::Destroyed)
 }
 
 proptest! {
@@ -224,6 +213,7 @@ proptest! {
             now += later;
             apply(&mut keyring, &mut model, step, now);
             prop_assert_eq!(seen(&keyring), model.clone());
+            prop_assert!(model.values().all(one_primary));
         }
     }
 }
