@@ -5,9 +5,9 @@ use clap::CommandFactory;
 use crate::arguments::CommandLine;
 
 #[path = "../../packaging/manual.rs"]
-mod manual;
+mod rendering;
 
-const BY_HAND: manual::ByHand = manual::ByHand {
+const BY_HAND: rendering::ByHand = rendering::ByHand {
     section: "1",
     description: ".PP
 Secrets are read from standard input or files and written to standard output or files, never from arguments.
@@ -58,5 +58,5 @@ The agent's socket.
 
 #[test]
 fn the_page_says_what_the_definition_says() {
-    manual::compare("keyagent.1", &manual::page(&CommandLine::command(), &BY_HAND));
+    rendering::compare("keyagent.1", &rendering::page(&CommandLine::command(), &BY_HAND));
 }

@@ -5,9 +5,9 @@ use clap::CommandFactory;
 use crate::options::Options;
 
 #[path = "../../packaging/manual.rs"]
-mod manual;
+mod rendering;
 
-const BY_HAND: manual::ByHand = manual::ByHand {
+const BY_HAND: rendering::ByHand = rendering::ByHand {
     section: "8",
     description: ".PP
 It opens no network socket and starts no program. Usually \\fBkeyagent\\fR(1) \\fBstart\\fR or a service manager starts it.
@@ -59,5 +59,5 @@ The socket. \\fIagent.sock.lock\\fR is held by the one daemon that serves it.
 
 #[test]
 fn the_page_says_what_the_definition_says() {
-    manual::compare("keyagentd.8", &manual::page(&Options::command(), &BY_HAND));
+    rendering::compare("keyagentd.8", &rendering::page(&Options::command(), &BY_HAND));
 }
