@@ -2,11 +2,7 @@
 //!
 //! Must never put a rotation off by saying the same again, or let one secret serve two environments.
 
-use alloc::{
-    collections::BTreeSet,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 use keyagent_common::name::KeyName;
 
@@ -161,7 +157,7 @@ fn check_secrets<A: Arena>(keyring: &Keyring<A>, key: &Key, environment: &str) -
     for other in others {
         for tag in tags(keyring, other) {
             if own.contains(&tag?) {
-                return Err(LifeError::SameSecret { other: other.name.to_string() }.into());
+                return Err(LifeError::SameSecret { other: other.name.clone() }.into());
             }
         }
     }
@@ -176,11 +172,7 @@ fn tags<A: Arena>(keyring: &Keyring<A>, key: &Key) -> impl Iterator<Item = Resul
 fn differences(before: &Key, after: &Key) -> Vec<&'static str> {
     let (old, new) = (before.policy, after.policy);
     let mut changed = Vec::new();
-    let mut look = |name, differs| {
-        if differs {
-            changed.push(name)
-        }
-    };
+    let mut look = |name, differs: bool| changed.extend(differs.then_some(name));
     look("enabled", old.enabled != new.enabled);
     look("interval_days", old.interval_days != new.interval_days);
     look("grace_period_days", old.grace_period_days != new.grace_period_days);

@@ -127,7 +127,7 @@ pub fn promote<A: Arena>(
 }
 
 impl Rotation {
-    fn check(&self, key: &Key) -> Result<(), ChangeError> {
+    fn check(self, key: &Key) -> Result<(), ChangeError> {
         let staging = self.takeover == Takeover::Staged;
         let staged = key.versions.iter().find(|version| version.state == State::Staged);
         let refused = match staged {
@@ -144,7 +144,7 @@ impl Rotation {
     }
 
     /// Takes the old primary out of grace.
-    fn refuse(&self, key: &mut Key, old: Moved, now_unix: u64) -> Result<Moved, ChangeError> {
+    fn refuse(self, key: &mut Key, old: Moved, now_unix: u64) -> Result<Moved, ChangeError> {
         let compromised = self.reason == Reason::Compromise;
         let action = if compromised { Action::Compromise } else { Action::Retire };
         let refused = life::apply(key, old.version, action, now_unix)?;

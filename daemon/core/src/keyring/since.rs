@@ -57,7 +57,7 @@ impl Key {
             Ok(place) => entries.splice(place..=place, [entry]).for_each(drop),
             Err(place) => entries.insert(place, entry),
         }
-        self.set_attribute(SINCE, &entries.iter().flat_map(Entry::to_bytes).collect::<Vec<u8>>());
+        self.set_attribute(SINCE, &entries.iter().flat_map(Entry::bytes).collect::<Vec<u8>>());
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl Key {
 }
 
 impl Entry {
-    fn to_bytes(&self) -> [u8; ENTRY_BYTES] {
+    fn bytes(&self) -> [u8; ENTRY_BYTES] {
         let before = self.before.map_or(0, |state| state as u8);
         crate::layout::join(&[&self.number.to_le_bytes(), &[before], &self.since.to_le_bytes()])
     }

@@ -150,7 +150,8 @@ fn release_all(keyring: &mut Keyring<HeapArena>, model: &mut Model, selection: O
     for (name, key) in model.iter_mut().filter(|(name, _)| selection.is_none_or(|p| NAMES[p] == **name)) {
         if is_destroyed(key) {
             continue;
-        } else if compromised(key) && !lift {
+        }
+        if compromised(key) && !lift {
             expected.left_compromised.push(name.clone());
         } else if key.brake.take().is_some() {
             expected.changed.push(name.clone());

@@ -18,6 +18,7 @@ fn rotate_error(keyring: &Keyring<HeapArena>, key: &str, how: Rotation) -> Optio
     rotate(keyring, name(key), how, NOW, &mut Counting(4)).err()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what `err` returns")]
 fn refused(error: LifeError) -> Option<ChangeError> {
     Some(ChangeError::Life(error))
 }
