@@ -37,10 +37,10 @@ mod terminal;
 mod usage;
 mod utc;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, mem::ManuallyDrop, process::ExitCode};
 
 use arguments::CommandLine;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use console::Console;
 use failure::Failure;
 
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     if let Some(code) = detached::run_if_asked(&words) {
         return code;
     }
-    let line = match CommandLine::try_parse_from(&words) {
+    let line = match parse(&words) {
         Ok(line) => line,
         Err(error) => return ExitCode::from(usage::answer(&error, &words)),
     };
@@ -61,6 +61,15 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => end(&console, failure),
     })
+}
+
+/// Takes the words apart. The definition, some hundred arguments, is never given back: the process ends soon,
+/// and freeing it would take a good part of a short run.
+fn parse(words: &[OsString]) -> Result<CommandLine, clap::Error> {
+    let mut definition = ManuallyDrop::new(CommandLine::command());
+    let matches = definition.try_get_matches_from_mut(words)?;
+    let mut matches = ManuallyDrop::new(matches);
+    CommandLine::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definition))
 }
 
 fn end(console: &Console, failure: Failure) -> u8 {
