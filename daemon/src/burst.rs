@@ -20,8 +20,8 @@ use keyagent_common::{
 };
 use keyagent_core::{
     caller::{Asserted, Caller},
-    engine::{Facts, Request},
-    ops::Work,
+    engine::{Facts, OnBehalf, Request, error_reply},
+    ops::{OperationError, Work},
     policy::Rights,
     reply::{NoRoom, REPLY_OVERHEAD_BYTES, ReplyBuffer},
 };
@@ -39,7 +39,7 @@ use crate::{
 
 use entropy::BurstEntropy;
 use frames::{Frame, frame_bytes_needed, next_frame};
-use refusals::{BAD_ASSERTION, BROKEN_FRAME, HELLO_REQUIRED, NO_BUFFER, NOT_FOR_OTHERS, UNKNOWN_OPERATION};
+use refusals::{BROKEN_FRAME, HELLO_REQUIRED, NO_BUFFER, UNKNOWN_OPERATION};
 
 /// Most requests answered in one burst; announced as the limit of requests in flight.
 pub(crate) const MAX_IN_FLIGHT: usize = 1024;
@@ -132,9 +132,9 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Whether something has happened meanwhile.
-    pub(crate) fn has_news(&self, events: &Events) -> bool {
-        !events.after(self.after).events.is_empty()
+    /// Whether something has happened meanwhile that the watcher may know.
+    pub(crate) fn has_news(&self, events: &Events, rights: &Rights) -> bool {
+        !events.after(self.after, rights).events.is_empty()
     }
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn watched<'b>(
     // The right may have gone while it waited; with the last one the connection ends.
     let rights = shared.policy().rights(&speaker.principal.subject())?;
     let told = if rights.may(OperationCode::Watch) {
-        control::tell_events(&shared.events.after(watching.after), watching.request_id, &mut replies)
+        control::tell_events(&shared.events.after(watching.after, &rights), watching.request_id, &mut replies)
     } else {
         replies.error(watching.request_id, ErrorCode::Denied, &control::DENIED)
     };
@@ -215,8 +215,11 @@ fn on_the_agent<'b>(
         return Burst { answer, consumed, end: BurstEnd::Watching(watching) };
     }
     let id = frame.header.request_id;
+    if let (Some(operation), true) = (frame.operation, frame.header.on_behalf_of) {
+        let facts = refuse_assertion(operation, frame, OperationError::NotForOthers, &mut replies);
+        return refuse_recorded(shared, speaker, (facts, consumed), replies);
+    }
     let done = match frame.operation {
-        Some(_) if frame.header.on_behalf_of => replies.error(id, ErrorCode::InvalidRequest, &NOT_FOR_OTHERS),
         Some(operation) if speaker.greeted || operation.before_hello() => {
             let caller = &speaker.caller();
             control::run(&Asked { shared, caller, operation, id, body: frame.body }, &mut replies)
@@ -231,6 +234,23 @@ fn on_the_agent<'b>(
     }
 }
 
+/// Ends a burst with one refusal, recorded as those of operations on data are.
+fn refuse_recorded<'b>(
+    shared: &Shared,
+    speaker: &Speaker,
+    (facts, consumed): (Facts<'_>, usize),
+    replies: ReplyBuffer<'b>,
+) -> Burst<'b> {
+    let facts = vec![facts];
+    tally::count(shared, speaker, &facts);
+    let answer = Pending { replies, facts }.commit(&shared.audit, &speaker.caller());
+    if !answer.is_recorded() {
+        alarm::audit_unwritable(shared);
+    }
+    let end = if answer.is_complete() { BurstEnd::OnTheAgent } else { BurstEnd::Close };
+    Burst { answer, consumed, end }
+}
+
 /// Whether a `watch` has to wait; if not, it is answered like any other operation.
 fn begin_watch(shared: &Shared, speaker: &Speaker, frame: Frame<'_>) -> Option<Watching> {
     let WatchRequest { after, wait_milliseconds } = codec::decode(frame.body).ok()?;
@@ -243,7 +263,7 @@ fn begin_watch(shared: &Shared, speaker: &Speaker, frame: Frame<'_>) -> Option<W
         && !shared.is_locked()
         && !present_end
         && !wait.is_zero()
-        && !watching.has_news(&shared.events);
+        && !watching.has_news(&shared.events, &speaker.rights);
     waits.then_some(watching)
 }
 
@@ -329,7 +349,7 @@ fn answer<'r>(
         return Ok(None);
     }
     if frame.header.on_behalf_of {
-        return answer_on_behalf(engine, speaker, (operation, frame), work, replies);
+        return Ok(answer_on_behalf(engine, speaker, (operation, frame), work, replies));
     }
     let request = Request { operation, id, body: frame.body };
     Ok(match engine {
@@ -345,22 +365,47 @@ fn answer_on_behalf<'r>(
     (operation, frame): (OperationCode, Frame<'r>),
     work: &mut Work<'_>,
     replies: &mut ReplyBuffer<'_>,
-) -> Result<Option<Facts<'r>>, NoRoom> {
-    let id = frame.header.request_id;
+) -> Option<Facts<'r>> {
     let Ok((OnBehalfOf { uid, gid, unit }, body)) = codec::decode_front(frame.body) else {
-        replies.error(id, ErrorCode::Malformed, &BAD_ASSERTION)?;
-        return Ok(None);
+        return Some(refuse_assertion(operation, frame, OperationError::BadAssertion, replies));
     };
     let unit = Some(unit).filter(|unit| !unit.is_empty());
-    let mut asserted = Asserted { uid, gid, unit, rights: None };
-    let rights = speaker.rights.policy().rights(&asserted.subject(&speaker.principal.socket));
-    asserted.rights = rights.as_ref();
-    let caller = Caller { on_behalf_of: Some(asserted), ..speaker.caller() };
-    let request = Request { operation, id, body };
-    Ok(match engine {
+    let caller = Caller { on_behalf_of: Some(Asserted { uid, gid, unit }), ..speaker.caller() };
+    let request = Request { operation, id: frame.header.request_id, body };
+    match engine {
         EngineState::Unlocked(engine) => engine.handle(&caller, request, work, replies),
         EngineState::Locked(engine) => Some(engine.handle(request, replies)),
-    })
+    }
+}
+
+/// Refuses a request because of whom it says it is for: the facts to record.
+fn refuse_assertion<'r>(
+    operation: OperationCode,
+    frame: Frame<'_>,
+    failure: OperationError,
+    replies: &mut ReplyBuffer<'_>,
+) -> Facts<'r> {
+    let (request_id, reply_start) = (frame.header.request_id, replies.len());
+    // Without room the connection ends, and the record says why.
+    let _ = replies.error(request_id, failure.code(), &error_reply(failure));
+    let named = codec::decode_front::<OnBehalfOf<'_>>(frame.body).ok().map(|(named, _)| named);
+    let on_behalf_of = named.map(|OnBehalfOf { uid, unit, .. }| OnBehalf {
+        uid,
+        gid: None,
+        unit: Some(unit).filter(|unit| !unit.is_empty()).map(Box::from),
+    });
+    Facts {
+        operation,
+        request_id,
+        reply_start,
+        key: None,
+        version: None,
+        bytes: 0,
+        context: Vec::new(),
+        failure: Some(failure),
+        rule: None,
+        on_behalf_of,
+    }
 }
 
 fn refuse_broken_frame(replies: &mut ReplyBuffer<'_>) -> BurstEnd {

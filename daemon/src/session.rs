@@ -231,7 +231,8 @@ impl Session {
         .await
     }
 
-    /// Waits until something happens, the time is over or the daemon ends; then answers.
+    /// Waits until something happens, the time is over or the daemon ends; then answers. A peer that is gone meanwhile
+    /// is not waited for: its seat is wanted.
     async fn watch(&mut self, worker: &Worker, link: &mut Link<'_>, watching: Watching) -> Result<(), Ended> {
         let shared = &worker.shared;
         let due = Instant::now() + watching.wait;
@@ -239,9 +240,17 @@ impl Session {
             let mut changed = pin!(shared.events.changed.notified());
             // From here on no event goes unnoticed.
             changed.as_mut().enable();
-            let over = shared.stopping.load(Ordering::Relaxed) || watching.has_news(&shared.events);
-            if over || timeout_at(due, changed).await.is_err() {
+            if shared.stopping.load(Ordering::Relaxed)
+                || watching.has_news(&shared.events, &self.speaker.rights)
+            {
                 break;
+            }
+            match timeout_at(due, link.stirs_before(changed)).await {
+                Err(_) => break,
+                Ok(false) => {}
+                Ok(true) if link.is_abandoned() => return Err(Ended),
+                // What else came stays in the socket until the watch is answered.
+                Ok(true) => self.pace.more_is_there(),
             }
         }
         self.say(worker, link, |shared, speaker, output| burst::watched(shared, speaker, watching, output))

@@ -5,7 +5,6 @@
 
 use std::{cell::RefCell, collections::BTreeSet, os::fd::RawFd, rc::Rc, sync::Arc, time::Duration};
 
-use keyagent_core::policy::Rights;
 use keyagent_sys::{
     memory::{LockError, LockPolicy, LockedBuffer},
     thread::{LockedThread, ThreadError, clear_vector_registers, scrub_stack, spawn_on_locked_stack},
@@ -23,6 +22,7 @@ use tokio::{
 use crate::{
     buffers::{MEDIUM_BYTES, MEDIUM_FRAME, Reserve},
     burst::{ENTROPY_BYTES, Speaker},
+    listen::Accepted,
     session,
     state::{Counters, Shared},
 };
@@ -37,9 +37,6 @@ const OUTPUT_BYTES: usize = 66 << 10;
 pub(crate) const LOCKED_BYTES: usize = STACK_BYTES + INPUT_BYTES + OUTPUT_BYTES + ENTROPY_BYTES;
 /// How long a stopping daemon waits for requests in flight.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
-
-/// An accepted connection on its way to a worker.
-pub(crate) type Accepted = crate::listen::Accepted<Rights>;
 
 /// Scratch of a worker: used within one burst, wiped after it, never held across an await.
 pub(crate) struct WorkerScratch {

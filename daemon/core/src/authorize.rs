@@ -2,8 +2,8 @@
 //! [`Grant::authorize`] makes one: from the rights of a caller, their obligations met, no brake on. Default deny.
 //!
 //! Who asks on behalf of another needs two rights at once: its own, by a rule with `delegate` that covers
-//! caller, key and operation (or because it may do everything), and a rule of the caller it names. A role is
-//! never lent: naming an admin gives nothing that a rule does not.
+//! caller, key and operation (or because it may do everything), and a rule of the caller it names, as far as the
+//! first one lets it say who that is. A role is never lent: naming an admin gives nothing that a rule does not.
 
 use alloc::{collections::BTreeMap, sync::Arc};
 use core::marker::PhantomData;
@@ -12,11 +12,11 @@ use keyagent_common::{context::Context, op::Operation};
 
 use crate::{
     arena::Arena,
-    caller::{Asserted, Caller},
+    caller::Caller,
     cipher::MessageCipher,
     keyring::{Brake, Key, State, Version},
     ops::{DataOperation, OperationError},
-    policy::{Candidate, Meter, Refusal, Rights, Subject},
+    policy::{Candidate, Meter, Question, Refusal, Subject},
 };
 
 /// What allows an operation on one key, before its obligations are met.
@@ -24,9 +24,7 @@ use crate::{
 pub(crate) struct Permission<'c, 'k, O: ?Sized> {
     caller: &'c Caller<'c>,
     key: &'k Key,
-    own: Candidate,
-    /// Rights of the caller that was named, and what of them allows it.
-    lent: Option<(&'c Rights, Candidate)>,
+    candidate: Candidate,
     operation: PhantomData<fn() -> O>,
 }
 
@@ -46,39 +44,25 @@ impl Caller<'_> {
         &self,
         key: &'k Key,
     ) -> Option<Permission<'_, 'k, O>> {
-        let subject = self.asked_for();
-        let own = self.rights.find(O::CODE, &key.name, subject.as_ref())?;
-        let lent = match &self.on_behalf_of {
-            None => None,
-            Some(asserted) => {
-                let rights = asserted.lent()?;
-                Some((rights, rights.find(O::CODE, &key.name, None)?))
-            }
-        };
-        Some(Permission { caller: self, key, own, lent, operation: PhantomData })
+        let named = self.asked_for();
+        let asked = Question { operation: O::CODE, key: &key.name, asked_for: named.as_ref() };
+        let candidate = self.rights.find(&asked)?;
+        Some(Permission { caller: self, key, candidate, operation: PhantomData })
     }
 
     /// Whether it may learn that there is no key of this name.
     pub(crate) fn knows(&self, key: &str) -> bool {
-        let subject = self.asked_for();
-        match &self.on_behalf_of {
+        match self.asked_for() {
             None => self.rights.any_on(key),
-            Some(asserted) => {
-                (self.rights.sees_everything() || self.rights.knows(key, subject.as_ref()))
-                    && asserted.lent().is_some_and(|rights| rights.knows(key, None))
-            }
+            Some(named) => self.rights.knows_for(&named, Some(key)),
         }
     }
 
     /// Whether it may learn that an id belongs to no key.
     pub(crate) fn knows_every_key(&self) -> bool {
-        let subject = self.asked_for();
-        match &self.on_behalf_of {
+        match self.asked_for() {
             None => self.rights.covers_every_key(),
-            Some(asserted) => {
-                (self.rights.sees_everything() || self.rights.knows_every_key(subject.as_ref()))
-                    && asserted.lent().is_some_and(|rights| rights.knows_every_key(None))
-            }
+            Some(named) => self.rights.knows_for(&named, None),
         }
     }
 
@@ -87,27 +71,13 @@ impl Caller<'_> {
     }
 }
 
-impl<'a> Asserted<'a> {
-    /// The rules of the named caller; whoever has everything by a role lends nothing.
-    fn lent(&self) -> Option<&'a Rights> {
-        self.rights.filter(|rights| rights.uid() == self.uid && !rights.is_admin())
-    }
-}
-
 impl<'k, O: Operation + ?Sized> Permission<'_, 'k, O> {
     /// Meets the obligations of the rules: of the asking caller first, then of the one it asks for.
     pub(crate) fn settle(self, context: Context<'_>, meter: &mut dyn Meter) -> Result<Grant<'k, O>, Refusal> {
-        let (subject, key) = (self.caller.asked_for(), self.key);
-        let asked = |candidate| (candidate, O::CODE, key.name.as_str());
-        let own = self.caller.rights.settle(asked(self.own), subject.as_ref(), context, meter)?;
-        let (rule, reveal) = match self.lent {
-            None => (own.rule, own.reveal),
-            Some((rights, candidate)) => {
-                let lent = rights.settle(asked(candidate), None, context, meter)?;
-                (lent.rule, own.reveal && lent.reveal)
-            }
-        };
-        Ok(Grant { key, rule, reveal, operation: PhantomData })
+        let (named, key) = (self.caller.asked_for(), self.key);
+        let asked = Question { operation: O::CODE, key: &key.name, asked_for: named.as_ref() };
+        let settled = self.caller.rights.settle(self.candidate, (&asked, context), meter)?;
+        Ok(Grant { key, rule: settled.rule, reveal: settled.reveal, operation: PhantomData })
     }
 }
 

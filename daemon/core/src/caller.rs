@@ -32,13 +32,20 @@ pub struct Asserted<'a> {
     pub gid: u32,
     /// Systemd system unit.
     pub unit: Option<&'a str>,
-    /// What [`crate::policy::Policy::rights`] gives to [`Asserted::subject`]; `None` denies everything.
-    pub rights: Option<&'a Rights>,
 }
 
 impl<'a> Asserted<'a> {
-    /// The subject whose rights count, as it came through the delegate's own socket.
-    pub fn subject(&self, socket: &'a str) -> Subject<'a> {
+    /// As it was named, as if it came through the delegate's own socket. What of it counts depends on the rule
+    /// through which it is asked for.
+    pub(crate) fn subject(&self, socket: &'a str) -> Subject<'a> {
         Subject { uid: self.uid, gid: self.gid, groups: &[], unit: self.unit, socket }
+    }
+}
+
+impl Caller<'_> {
+    /// The named group, where it decides anything: then the record has to say it.
+    pub fn named_group(&self) -> Option<u32> {
+        let asserted = self.on_behalf_of?;
+        self.rights.weighs_group(&asserted.subject(self.socket)).then_some(asserted.gid)
     }
 }

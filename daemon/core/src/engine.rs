@@ -70,13 +70,19 @@ pub struct Facts<'r> {
 pub struct OnBehalf {
     /// User id.
     pub uid: u32,
+    /// Group id, where it decided anything.
+    pub gid: Option<u32>,
     /// Systemd system unit.
     pub unit: Option<Box<str>>,
 }
 
 impl OnBehalf {
     fn of(caller: &Caller<'_>) -> Option<Self> {
-        caller.on_behalf_of.map(|asserted| Self { uid: asserted.uid, unit: asserted.unit.map(Box::from) })
+        caller.on_behalf_of.map(|asserted| Self {
+            uid: asserted.uid,
+            gid: caller.named_group(),
+            unit: asserted.unit.map(Box::from),
+        })
     }
 }
 

@@ -12,16 +12,6 @@ pub(super) const UNKNOWN_OPERATION: ErrorReply<'static> = ErrorReply {
     why: "the client is newer than the agent, or it is no keyagent client",
     fix: "keyagent version; restart the agent after an update",
 };
-pub(super) const NOT_FOR_OTHERS: ErrorReply<'static> = ErrorReply {
-    what: "this operation cannot be asked for on behalf of somebody else",
-    why: "only operations on data can",
-    fix: "",
-};
-pub(super) const BAD_ASSERTION: ErrorReply<'static> = ErrorReply {
-    what: "the request does not follow the protocol",
-    why: "it does not say for whom it asks",
-    fix: "",
-};
 pub(super) const NO_BUFFER: ErrorReply<'static> = ErrorReply {
     what: "the agent has no buffer free for a message of this size",
     why: "other clients with large messages hold all of them",

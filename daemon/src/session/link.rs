@@ -1,8 +1,11 @@
 //! The socket of a connection: reading, peeking, writing, and waiting for either direction.
 
 use std::{
+    future::poll_fn,
     ops::Range,
     os::fd::{AsRawFd, BorrowedFd},
+    pin::pin,
+    task::Poll,
 };
 
 use nix::{
@@ -77,6 +80,29 @@ impl<'s> Link<'s> {
         // Forgotten before it is read: whatever comes from now on raises a new event.
         ready.clear_ready();
         Ok(())
+    }
+
+    /// Waits for input, a hang-up (both: true) or something else, whichever comes first.
+    pub(super) async fn stirs_before(&mut self, other: impl Future<Output = ()>) -> bool {
+        let (mut input, mut other) = (pin!(self.wait_for_input()), pin!(other));
+        poll_fn(|context| {
+            if input.as_mut().poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            other.as_mut().poll(context).map(|()| false)
+        })
+        .await
+    }
+
+    /// Whether the peer has closed its end, or died: no reply can reach it any more.
+    ///
+    /// A peer that only has no more to ask still waits for its answer.
+    pub(super) fn is_abandoned(&self) -> bool {
+        // A hang-up is told whatever is asked for.
+        let mut found = [PollFd::new(self.socket, PollFlags::empty())];
+        let _ = poll(&mut found, PollTimeout::ZERO);
+        let found = found.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+        found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)
     }
 
     /// Waits until the socket takes the replies of a burst, or ends the connection at the deadline.

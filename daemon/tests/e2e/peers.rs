@@ -15,6 +15,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::{
     helper::{Treatment, probe},
+    policy::stage::{Person, Stage},
     support::{Client, Home, am_root, chmod, client, eventually, have, log, process::Daemon, skipped},
 };
 
@@ -124,6 +125,25 @@ fn beyond_the_cap_connections_end_and_room_comes_back() {
         eventually("room", || is_alone(daemon.socket()));
     }
     daemon.terminate();
+}
+
+#[test]
+fn however_many_users_fill_the_seats_root_can_still_lock() {
+    let config = "[[rule]]\nname = \"team\"\ngid = 54077\nkeys = \"**\"\nallow = \"data\"\n";
+    let name = "however_many_users_fill_the_seats_root_can_still_lock";
+    let Some(mut stage) = Stage::not_started(name, config) else { return };
+    stage.start_through(&["sh", "-c", "ulimit -n 96; exec \"$0\" \"$@\""]);
+    let mut held = Vec::new();
+    for uid in 54_100..54_105 {
+        let person = Person::with_groups(uid, &[54_077]);
+        let mut crowd: Vec<_> = (0..9).map(|_| stage.connect(&person).unwrap()).collect();
+        crowd.retain_mut(|connection| !connection.is_turned_away());
+        assert!(crowd.len() <= 8, "a quarter of 32");
+        held.push(crowd);
+    }
+    let counts: Vec<usize> = held.iter().map(Vec::len).collect();
+    assert_eq!(counts, [8, 8, 8, 4, 0]);
+    assert_eq!(stage.root().lock().map(|done| done.changed), Ok(true));
 }
 
 fn limit_descriptors(daemon: &Daemon, soft: usize) {

@@ -13,7 +13,8 @@ use keyagent_common::{
 
 use crate::{
     as_user,
-    support::{Client, Home, agent::Watched, am_root, client, skipped},
+    policy::stage::Stage,
+    support::{Client, Home, agent::Watched, am_root, client, eventually, skipped},
 };
 
 /// A `watch` for what comes now, sent and not answered yet.
@@ -106,6 +107,43 @@ fn watchers_hold_up_nobody_but_themselves() {
 }
 
 #[test]
+fn a_watcher_that_is_gone_leaves_its_seat_at_once() {
+    let home = Home::initialized();
+    let daemon = home.start();
+    let mut watchers: Vec<Client> = (0..20).map(|_| daemon.client()).collect();
+    for watcher in &mut watchers {
+        begin(watcher, 30_000);
+    }
+    // Some have something behind the watch, which is not read before the watch ends.
+    for watcher in &mut watchers[..10] {
+        watcher.send(&client::encrypt(78, b"behind")).unwrap();
+    }
+    let mut client = daemon.client();
+    assert_eq!(client.status("connections"), "21");
+    let began = Instant::now();
+    drop(watchers);
+    eventually("the seats of those who left", || client.status("connections") == "1");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    daemon.terminate();
+}
+
+#[test]
+fn a_watcher_that_has_no_more_to_ask_still_hears() {
+    let home = Home::initialized();
+    let daemon = home.start();
+    let mut watcher = daemon.client();
+    begin(&mut watcher, 30_000);
+    watcher.send(&client::encrypt(78, b"behind")).unwrap();
+    watcher.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    sleep(Duration::from_millis(50));
+    daemon.client().maintenance(true).unwrap();
+    assert_eq!(answer(&mut watcher).count("maintenance", ""), 1);
+    assert_eq!(watcher.expect().id, 78);
+    watcher.expect_end();
+    daemon.terminate();
+}
+
+#[test]
 fn the_end_of_the_daemon_ends_every_watch() {
     let home = Home::initialized();
     let daemon = home.start();
@@ -157,6 +195,46 @@ fn users_without_the_right_do_not_watch() {
     assert_eq!(as_user::send(daemon.socket(), 54_321, &frames), [0, denied, denied]);
     assert_eq!(as_user::send(daemon.socket(), 54_322, &frames), [denied, 0, 0]);
     daemon.terminate();
+}
+
+#[test]
+fn whoever_watches_by_a_rule_hears_of_its_own_keys_alone() {
+    const CONFIG: &str = r#"
+[[rule]]
+name = "shop"
+uid = 54010
+keys = ["shop/*"]
+allow = ["data", "key_list"]
+
+[[rule]]
+name = "listens"
+uid = 54010
+allow = ["watch"]
+"#;
+    let Some(stage) = Stage::new("whoever_watches_by_a_rule_hears_of_its_own_keys_alone", CONFIG) else {
+        return;
+    };
+    let (mut root, mut shop) = (stage.root(), stage.user(54_010));
+    let next = shop.watch(u64::MAX, 0).unwrap().next;
+    root.create_key("secret/project").unwrap();
+    root.disable("secret/project").unwrap();
+    let began = Instant::now();
+    assert_eq!(shop.watch(next, 300).unwrap().events, []);
+    assert!(began.elapsed() >= Duration::from_millis(290), "what is not for it does not wake it");
+    root.create_key("shop/cards").unwrap();
+    root.disable("shop/cards").unwrap();
+    root.maintenance(true).unwrap();
+    let told = |client: &mut Client| client.watch(next, 0).unwrap().events;
+    let event = |kind: &str, key: &str, text: &str| (kind.to_owned(), key.to_owned(), text.to_owned());
+    let wanted = [
+        event("key_create", "shop/cards", "a key was made"),
+        event("key_disable", "shop/cards", "disabled"),
+        event("maintenance", "", "maintenance on"),
+    ];
+    assert_eq!(told(&mut shop), wanted, "no reason, no other key");
+    let all = told(&mut root);
+    assert_eq!(all.len(), 5);
+    assert!(all.contains(&event("key_disable", "secret/project", "disabled: a test")));
 }
 
 #[test]

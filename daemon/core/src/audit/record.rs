@@ -57,6 +57,8 @@ pub struct Via<'a> {
 pub struct OnBehalfOf<'a> {
     /// User id.
     pub uid: u32,
+    /// Group id, where it decided anything.
+    pub gid: Option<u32>,
     /// Systemd unit.
     pub unit: Option<&'a str>,
 }
@@ -140,9 +142,10 @@ impl Via<'_> {
     fn push(&self, members: &mut Members<'_>) {
         members.optional_text("unit", self.unit);
         members.optional_text("socket", self.socket);
-        if let Some(OnBehalfOf { uid, unit }) = self.on_behalf_of {
+        if let Some(OnBehalfOf { uid, gid, unit }) = self.on_behalf_of {
             members.object("on_behalf_of", |inner| {
                 inner.number("uid", uid.into());
+                inner.optional_number("gid", gid.map(u64::from));
                 inner.optional_text("unit", unit);
             });
         }

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     arena::HeapArena,
     entropy::{Entropy, EntropyFailed},
-    policy::{Meter, Policy, Rate, Rights, Subject},
+    policy::{Meter, Payer, Policy, Rate, Rights, Subject},
 };
 
 mod rights;
@@ -39,7 +39,7 @@ fn caller(rights: &Rights) -> Caller<'_> {
 struct Purse(u32);
 
 impl Meter for Purse {
-    fn take(&mut self, _: u16, _: &Rate, _: u32) -> bool {
+    fn take(&mut self, _: u16, _: &Rate, _: Payer) -> bool {
         let left = self.0.checked_sub(1);
         self.0 = left.unwrap_or_default();
         left.is_some()

@@ -64,6 +64,12 @@ pub trait DataOperation: Operation {
 /// Why an operation failed, as far as a peer may know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
+    /// It does not say for whom it is asked, although its frame says so.
+    #[error("the request does not follow the protocol")]
+    BadAssertion,
+    /// Not an operation on data, and asked for somebody else.
+    #[error("this operation cannot be asked for on behalf of somebody else")]
+    NotForOthers,
     /// The body does not decode.
     #[error("the request does not follow the protocol")]
     Malformed,
@@ -109,6 +115,9 @@ pub enum OperationError {
     /// No key is in memory.
     #[error("the agent is locked")]
     Locked,
+    /// No locked memory is free for the state of a key that is not kept.
+    #[error("the agent is busy")]
+    Busy,
     /// The operating system gave no randomness, or the reply found no room.
     #[error("internal failure")]
     Internal,
@@ -118,8 +127,10 @@ impl OperationError {
     /// Row of the error table.
     pub const fn code(self) -> ErrorCode {
         match self {
-            Self::Malformed => ErrorCode::Malformed,
-            Self::InvalidName | Self::InvalidContext | Self::InvalidKind => ErrorCode::InvalidRequest,
+            Self::Malformed | Self::BadAssertion => ErrorCode::Malformed,
+            Self::NotForOthers | Self::InvalidName | Self::InvalidContext | Self::InvalidKind => {
+                ErrorCode::InvalidRequest
+            }
             Self::TooLarge => ErrorCode::TooLarge,
             Self::UnknownKey => ErrorCode::UnknownKey,
             Self::UnknownKeyId => ErrorCode::UnknownKeyId,
@@ -130,6 +141,7 @@ impl OperationError {
             Self::KeyDisabled => ErrorCode::KeyDisabled,
             Self::KeyCompromised => ErrorCode::KeyCompromised,
             Self::Locked => ErrorCode::Locked,
+            Self::Busy => ErrorCode::Busy,
             Self::Internal => ErrorCode::Internal,
         }
     }
@@ -137,7 +149,8 @@ impl OperationError {
     /// What happened, in words for the peer and the log.
     pub const fn what(self) -> &'static str {
         match self {
-            Self::Malformed => "the request does not follow the protocol",
+            Self::Malformed | Self::BadAssertion => "the request does not follow the protocol",
+            Self::NotForOthers => "this operation cannot be asked for on behalf of somebody else",
             Self::InvalidName => "not a valid key name",
             Self::InvalidContext => "not a valid context",
             Self::InvalidKind => "not a kind of data key",
@@ -152,6 +165,7 @@ impl OperationError {
             Self::KeyDisabled => "this key is disabled",
             Self::KeyCompromised => "this key is marked as compromised",
             Self::Locked => "the agent is locked",
+            Self::Busy => "the agent is busy",
             Self::Internal => "the agent failed internally",
         }
     }
@@ -159,6 +173,8 @@ impl OperationError {
     /// Why, for the peer.
     pub const fn why(self) -> &'static str {
         match self {
+            Self::BadAssertion => "it does not say for whom it asks",
+            Self::NotForOthers => "only operations on data can",
             Self::InvalidName => {
                 "a key name has parts of a-z, 0-9, '.', '_' and '-' (1 to 64 characters) joined by '/', 128 in all"
             }
@@ -176,6 +192,7 @@ impl OperationError {
             Self::KeyDisabled => "an operator disabled it",
             Self::KeyCompromised => "somebody else may know it, so nothing is done with it",
             Self::Locked => "no key is in its memory",
+            Self::Busy => "no locked memory is free for this key",
             _ => "",
         }
     }
@@ -188,7 +205,7 @@ impl OperationError {
             }
             Self::Denied => "ask an administrator; `keyagent policy explain` says what the rules give",
             Self::ContextRequired => "give the pairs that the rule demands: -c NAME=VALUE",
-            Self::RateLimited => "wait, then try again",
+            Self::RateLimited | Self::Busy => "wait, then try again",
             Self::Maintenance => "try again later; an operator ends it with `keyagent maintenance off`",
             Self::KeyDisabled => "an operator can enable it: keyagent keys enable NAME",
             Self::KeyCompromised => "ask an operator; docs/RUNBOOK.md, \"A compromised key\"",

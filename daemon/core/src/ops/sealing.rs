@@ -64,14 +64,14 @@ mod tests {
     use crate::{
         arena::HeapArena,
         entropy::{Entropy, EntropyFailed},
-        policy::{Meter, Rate},
+        policy::{Meter, Payer, Rate},
         test_vectors,
     };
 
     struct Unmetered;
 
     impl Meter for Unmetered {
-        fn take(&mut self, _: u16, _: &Rate, _: u32) -> bool {
+        fn take(&mut self, _: u16, _: &Rate, _: Payer) -> bool {
             true
         }
     }

@@ -11,6 +11,7 @@ use core::fmt;
 mod build;
 mod callers;
 mod explain;
+mod lending;
 mod operations;
 mod pattern;
 mod rate;
@@ -21,8 +22,8 @@ mod subjects;
 
 pub use explain::{Explanation, Obligations, RuleVerdict, Verdict};
 pub use rate::Bucket;
-pub(crate) use rights::{Candidate, Refusal};
-pub use rights::{Meter, Rights};
+pub(crate) use rights::{Candidate, Question, Refusal};
+pub use rights::{Meter, Payer, Rights};
 pub use spec::{DelegateSpec, Mode, PolicySpec, Rate, RuleSpec, Who};
 
 use callers::Callers;

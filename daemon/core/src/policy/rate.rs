@@ -2,7 +2,7 @@
 
 use super::Rate;
 
-/// What is left of a rule's rate for one uid.
+/// What is left of a rule's rate for one [`Payer`](super::Payer).
 ///
 /// One request costs `per_seconds * 1000` drops; `count` drops flow in each millisecond; `burst` requests'
 /// worth fit in. So `count` requests in `per_seconds` seconds, without a fraction lost.

@@ -7,16 +7,40 @@ use keyagent_common::{context::Context, op::OperationCode};
 use super::{
     Policy, Rate, Role, Subject,
     operations::{Kind, Operations, kind},
+    pattern::Pattern,
     rule::Rule,
 };
 use crate::ops::OperationError;
 
-/// Keeps the rates: of each rule and uid, in whatever time the daemon measures.
+/// Keeps the rates: of each rule and payer, in whatever time the daemon measures.
 ///
 /// Rules are counted anew by a reload that changes the policy; what was kept is then to be dropped.
 pub trait Meter {
     /// Pays for one request under a rule; false if its rate is exceeded.
-    fn take(&mut self, rule: u16, rate: &Rate, uid: u32) -> bool;
+    fn take(&mut self, rule: u16, rate: &Rate, payer: Payer) -> bool;
+}
+
+/// Whose requests a rate counts together. As many as the policy names, never as many as there are uids: a group
+/// or a unit can hold thousands of them (docs/POLICY.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Payer {
+    /// Every caller of a rule that names no users.
+    Everybody,
+    /// One user: a rule names it, or its role lets it ask for others.
+    User(u32),
+    /// Everybody who asks for others by the rule with this number, which names no users.
+    Delegates(u16),
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    /// On keys or data.
+    pub(crate) operation: OperationCode,
+    /// Name of the key.
+    pub(crate) key: &'a str,
+    /// For whom, if not for the peer itself.
+    pub(crate) asked_for: Option<&'a Subject<'a>>,
 }
 
 /// A connection's rights. Owned by it, and as immutable as the policy they come from.
@@ -56,6 +80,17 @@ pub(crate) struct Refusal {
     pub(crate) error: OperationError,
     /// Name of the rule that said so.
     pub(crate) rule: Option<Arc<str>>,
+}
+
+impl Refusal {
+    /// Another rule refuses as well: the excess of a rate is told before all else, then what came first.
+    pub(super) fn or(&mut self, other: Self) {
+        if self.rule.is_none()
+            || (other.error == OperationError::RateLimited && self.error != OperationError::RateLimited)
+        {
+            *self = other;
+        }
+    }
 }
 
 impl Rights {
@@ -126,84 +161,84 @@ impl Rights {
 
     /// Whether an operation on keys or data is allowed on a key, its obligations aside.
     pub fn may_on(&self, operation: OperationCode, key: &str) -> bool {
-        self.find(operation, key, None).is_some()
+        self.find(&Question { operation, key, asked_for: None }).is_some()
     }
 
     /// Whether an operation on keys or data is allowed on every key there is or will be.
     pub fn may_on_every_key(&self, operation: OperationCode) -> bool {
-        let by_rule = |rule: &Rule| {
-            rule.allow.contains(operation) && rule.keys.iter().any(super::pattern::Pattern::is_everything)
-        };
+        let by_rule =
+            |rule: &Rule| rule.allow.contains(operation) && rule.keys.iter().any(Pattern::is_everything);
         self.standing.contains(operation) || (kind(operation) != Kind::Agent && self.rules().any(by_rule))
     }
 
     /// Whether the peer has any right on a key, so that it may know whether there is one of this name.
     pub fn any_on(&self, key: &str) -> bool {
-        self.sees_everything() || self.knows(key, None)
+        self.sees_everything()
+            || self.rules().any(|rule| rule.keys.iter().any(|pattern| pattern.matches(key)))
     }
 
     /// Whether the peer may know that something belongs to no key at all: a rule is about every key.
     pub fn covers_every_key(&self) -> bool {
-        self.sees_everything() || self.knows_every_key(None)
-    }
-
-    /// Whether a rule is about a key, for the peer itself or where it asks for somebody else.
-    pub(crate) fn knows(&self, key: &str, asked_for: Option<&Subject<'_>>) -> bool {
-        self.rules().any(|rule| rule.keys_for(asked_for).iter().any(|pattern| pattern.matches(key)))
-    }
-
-    /// Whether a rule is about every key.
-    pub(crate) fn knows_every_key(&self, asked_for: Option<&Subject<'_>>) -> bool {
-        self.rules().any(|rule| rule.keys_for(asked_for).iter().any(super::pattern::Pattern::is_everything))
+        self.sees_everything() || self.rules().any(|rule| rule.keys.iter().any(Pattern::is_everything))
     }
 
     /// What allows an operation on a key: the role, or the first rule that does.
-    pub(crate) fn find(
-        &self,
-        operation: OperationCode,
-        key: &str,
-        asked_for: Option<&Subject<'_>>,
-    ) -> Option<Candidate> {
-        if kind(operation) != Kind::Agent && self.standing.contains(operation) {
-            return Some(Candidate::Role);
+    ///
+    /// Asked for somebody else, only with a rule of theirs beside it.
+    pub(crate) fn find(&self, asked: &Question<'_>) -> Option<Candidate> {
+        if kind(asked.operation) != Kind::Agent && self.standing.contains(asked.operation) {
+            let allowed = asked.asked_for.is_none_or(|named| self.lends(None, named, asked));
+            return allowed.then_some(Candidate::Role);
         }
-        self.rules().position(|rule| rule.allows(operation, key, asked_for)).map(Candidate::Rule)
+        self.rules().position(|rule| self.allows(rule, asked)).map(Candidate::Rule)
     }
 
-    /// The first rule from the candidate on whose obligations are met, paid for with `meter`.
+    /// The first rule from the candidate on whose obligations are met, paid for with `meter`; asked for somebody
+    /// else, those of a rule of theirs as well, which then is the one that is named.
     ///
     /// Where none is: the excess of a rate before a missing context, since that passes by itself.
     pub(crate) fn settle(
         &self,
-        (candidate, operation, key): (Candidate, OperationCode, &str),
-        asked_for: Option<&Subject<'_>>,
-        context: Context<'_>,
+        candidate: Candidate,
+        (asked, context): (&Question<'_>, Context<'_>),
         meter: &mut dyn Meter,
     ) -> Result<Settled, Refusal> {
-        let Candidate::Rule(first) = candidate else { return Ok(Settled { rule: None, reveal: true }) };
+        let Candidate::Rule(first) = candidate else {
+            return match asked.asked_for {
+                None => Ok(Settled { rule: None, reveal: true }),
+                Some(named) => self.settle_lent(None, named, (asked, context), meter),
+            };
+        };
         let mut refusal = Refusal { error: OperationError::Denied, rule: None };
         for (place, index) in self.rules.iter().enumerate().skip(first) {
             let Some(rule) = self.policy.rule(*index) else { continue };
-            if place != first && !rule.allows(operation, key, asked_for) {
+            if place != first && !self.allows(rule, asked) {
                 continue;
             }
-            let error = if !rule.is_content_with(context) {
-                OperationError::ContextRequired
-            } else if rule.rate.as_ref().is_some_and(|rate| !meter.take(*index, rate, self.uid)) {
-                OperationError::RateLimited
-            } else {
-                return Ok(Settled { rule: Some(Arc::clone(&rule.name)), reveal: !rule.no_reveal });
+            let payer = if rule.who.uids.is_empty() { Payer::Everybody } else { Payer::User(self.uid) };
+            if let Some(error) = rule.demand(*index, context, payer, meter) {
+                refusal.or(Refusal { error, rule: Some(Arc::clone(&rule.name)) });
+                continue;
+            }
+            let reveal = !rule.no_reveal;
+            let Some(named) = asked.asked_for else {
+                return Ok(Settled { rule: Some(Arc::clone(&rule.name)), reveal });
             };
-            if refusal.rule.is_none()
-                || (error == OperationError::RateLimited && refusal.error != OperationError::RateLimited)
-            {
-                refusal = Refusal { error, rule: Some(Arc::clone(&rule.name)) };
+            match self.settle_lent(Some((*index, rule)), named, (asked, context), meter) {
+                Ok(lent) => return Ok(Settled { reveal: reveal && lent.reveal, ..lent }),
+                Err(refused) => refusal.or(refused),
             }
         }
         Err(refusal)
     }
 
-    fn rules(&self) -> impl Iterator<Item = &Rule> {
+    /// Whether a rule of the peer allows what is asked; for somebody else, together with a rule of theirs.
+    fn allows(&self, rule: &Rule, asked: &Question<'_>) -> bool {
+        rule.allows(asked.operation, asked.key, asked.asked_for)
+            && asked.asked_for.is_none_or(|named| self.lends(Some(rule), named, asked))
+    }
+
+    pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter_map(|index| self.policy.rule(*index))
     }
 }

@@ -5,11 +5,12 @@ use alloc::{boxed::Box, sync::Arc};
 use keyagent_common::{context::Context, op::OperationCode};
 
 use super::{
-    Rate, Subject,
+    Meter, Payer, Rate, Subject,
     callers::Callers,
     operations::{Kind, Operations, kind},
     pattern::Pattern,
 };
+use crate::ops::OperationError;
 
 /// A compiled rule.
 #[derive(Debug)]
@@ -55,8 +56,23 @@ impl Rule {
         }
     }
 
+    /// Pays and checks what a request under this rule owes: the first thing that is missing.
+    pub(super) fn demand(
+        &self,
+        index: u16,
+        context: Context<'_>,
+        payer: Payer,
+        meter: &mut dyn Meter,
+    ) -> Option<OperationError> {
+        if !self.is_content_with(context) {
+            return Some(OperationError::ContextRequired);
+        }
+        let exceeded = self.rate.as_ref().is_some_and(|rate| !meter.take(index, rate, payer));
+        exceeded.then_some(OperationError::RateLimited)
+    }
+
     /// Whether every name that must be in the context is there.
-    pub(super) fn is_content_with(&self, context: Context<'_>) -> bool {
+    fn is_content_with(&self, context: Context<'_>) -> bool {
         self.require_context.iter().all(|wanted| context.pairs().any(|(name, _)| *name == **wanted))
     }
 }

@@ -22,7 +22,7 @@ impl Who {
     }
 }
 
-/// How often a rule may be used by each uid.
+/// How often a rule may be used: by each uid that it names, or, where it names none, by all its callers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// So many requests ...
@@ -36,7 +36,8 @@ pub struct Rate {
 /// For whom a rule's caller may ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DelegateSpec {
-    /// The callers it may name; these need rules of their own. No sockets.
+    /// The callers it may name; these need rules of their own. No sockets. What is not limited here (users, groups
+    /// or units) counts as absent when the rules of a named caller are looked for.
     pub callers: Who,
     /// Patterns of the keys on which it may do so.
     pub keys: Vec<String>,

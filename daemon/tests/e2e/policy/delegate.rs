@@ -146,6 +146,82 @@ fn a_unit_can_be_named_too_and_hides_as_much() {
 }
 
 #[test]
+fn a_delegate_for_users_cannot_pick_their_unit_or_group() {
+    let config = format!(
+        "{CONFIG}\n[[rule]]\nname = \"team\"\ngid = 54077\nkeys = [\"shop/cards\"]\nallow = [\"encrypt\"]\n\n\
+         [[rule]]\nname = \"bridge-team\"\nuid = 54031\nallow = [\"encrypt\"]\ndelegate = {{ gids = [54077], keys = [\"shop/*\"] }}\n"
+    );
+    let Some(mut stage) = stage("a_delegate_for_users_cannot_pick_their_unit_or_group") else { return };
+    stage.reload(&config);
+    let mut bridge = stage.user(BRIDGE);
+    // It may name 54012, who has no right; the unit and the group that have one are its own invention.
+    let invented = OnBehalfOf { uid: 54_012, gid: 54_077, unit: "web@1.service" };
+    for key in ["shop/web", "shop/cards"] {
+        assert_eq!(encrypt_for(&mut bridge, &invented, key), Err(ErrorCode::Denied), "{key}");
+    }
+    // A delegate that is limited to the group may name it, and then the record does; the user is not asked.
+    let mut team = stage.user(54_031);
+    assert_eq!(encrypt_for(&mut team, &invented, "shop/cards"), Ok(()));
+    assert_eq!(encrypt_for(&mut team, &invented, "shop/web"), Err(ErrorCode::Denied));
+    assert_eq!(
+        encrypt_for(&mut team, &OnBehalfOf { gid: 54_077, ..user(SHOP) }, "shop/web"),
+        Err(ErrorCode::Denied)
+    );
+    stage.stop();
+    let lines = stage.lines("encrypt");
+    let named: Vec<_> = lines.iter().map(|line| &line["metadata"]["on_behalf_of"]).collect();
+    assert_eq!(*named[0], json!({ "uid": 54_012, "unit": "web@1.service" }));
+    assert_eq!(*named[2], json!({ "uid": 54_012, "gid": 54_077, "unit": "web@1.service" }));
+}
+
+#[test]
+fn a_delegate_pays_with_its_own_rate() {
+    let config = CONFIG.replace(
+        "keys = [\"shop/*\", \"mail\"]\nallow = [\"data\"]",
+        "keys = [\"shop/*\", \"mail\"]\nallow = [\"data\"]\nrate = \"3/h\"",
+    );
+    let Some(stage) = stage("a_delegate_pays_with_its_own_rate") else { return };
+    stage.reload(&config);
+    let (mut bridge, mut shop) = (stage.user(BRIDGE), stage.user(SHOP));
+    for _ in 0..3 {
+        assert_eq!(encrypt_for(&mut bridge, &user(SHOP), "shop/cards"), Ok(()));
+    }
+    assert_eq!(encrypt_for(&mut bridge, &user(SHOP), "shop/cards"), Err(ErrorCode::RateLimited));
+    // The named caller's own requests are as many as ever.
+    for _ in 0..3 {
+        shop.encrypt_under("shop/cards", EMPTY, b"x").unwrap();
+    }
+    assert_eq!(shop.encrypt_under("shop/cards", EMPTY, b"x"), Err(ErrorCode::RateLimited));
+}
+
+/// A frame that says it is for somebody, and does not say for whom.
+fn for_nobody(operation: u16) -> Vec<u8> {
+    let mut bytes = keyagent_common::codec::frame(9, operation, &[0xff_u8; 3]).unwrap().to_vec();
+    bytes[10] = 1;
+    bytes
+}
+
+#[test]
+fn what_cannot_be_asked_for_others_is_recorded_all_the_same() {
+    let Some(mut stage) = stage("what_cannot_be_asked_for_others_is_recorded_all_the_same") else { return };
+    let mut bridge = stage.user(BRIDGE);
+    bridge.send(&for_nobody(16)).unwrap();
+    assert_eq!(bridge.expect().error(), ErrorCode::Malformed);
+    assert_eq!(bridge.ask_for::<Lock>(&user(SHOP), &Empty {}).error(), ErrorCode::InvalidRequest);
+    bridge.send(&for_nobody(5)).unwrap();
+    assert_eq!(bridge.expect().error(), ErrorCode::InvalidRequest);
+    stage.stop();
+    let (encrypt, lock) = (&stage.lines("encrypt")[0], stage.lines("lock"));
+    for line in [encrypt, &lock[0], &lock[1]] {
+        assert_eq!((&line["success"], &line["user_id"]), (&json!(false), &json!(BRIDGE.to_string())));
+    }
+    assert_eq!(encrypt["metadata"]["code"], ErrorCode::Malformed as u16);
+    assert_eq!(lock[0]["metadata"]["code"], ErrorCode::InvalidRequest as u16);
+    assert_eq!(lock[0]["metadata"]["on_behalf_of"], json!({ "uid": SHOP }));
+    assert_eq!((lock.len(), lock[1]["metadata"].get("on_behalf_of")), (2, None));
+}
+
+#[test]
 fn only_operations_on_data_can_be_asked_for_others() {
     let Some(stage) = stage("only_operations_on_data_can_be_asked_for_others") else { return };
     for mut client in [stage.user(BRIDGE), stage.user(ADMIN)] {

@@ -74,6 +74,18 @@ rate = "3/h"
 }
 
 #[test]
+fn who_is_named_as_a_group_has_one_rate_together() {
+    let config = "[[rule]]\nname = \"team\"\ngid = 54077\nkeys = \"default\"\nallow = \"encrypt\"\nrate = \"5/h\"\n";
+    let Some(stage) = Stage::new("who_is_named_as_a_group_has_one_rate_together", config) else { return };
+    // Somebody with thousands of user ids in one group is nobody but one of that group.
+    let served: usize = (0..8)
+        .map(|number| stage.client(&Person::with_groups(54_100 + number, &[54_077])))
+        .map(|mut client| (0..2).filter(|_| client.encrypt(EMPTY, b"x").is_ok()).count())
+        .sum();
+    assert_eq!(served, 5);
+}
+
+#[test]
 fn a_burst_of_frames_is_counted_one_by_one() {
     let config =
         "[[rule]]\nname = \"slow\"\nuid = 54010\nkeys = \"default\"\nallow = \"encrypt\"\nrate = \"5/h\"\n";

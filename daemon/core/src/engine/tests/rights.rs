@@ -7,11 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    caller::Asserted,
     change::{self, Selection},
     keyring::{Brake, Draft},
-    policy::{DelegateSpec, Mode, PolicySpec, RuleSpec, Who},
+    policy::{Mode, PolicySpec, RuleSpec, Who},
 };
+
+mod delegating;
 
 const KEYS: [&str; 3] = ["billing/cards", "default", "tenant/a"];
 
@@ -322,111 +323,6 @@ fn brakes_hold_for_everybody_and_maintenance_for_whatever_seals() {
             assert_eq!(asking.data_key_open(&default.1).0, DONE);
         }
     }
-}
-
-/// A bridge (3000) that may ask on `tenant/**` for users of group 50, and users with rules of their own.
-fn bridged() -> Arc<Policy> {
-    let callers = Who { gids: vec![50], ..Who::default() };
-    let delegate = Some(DelegateSpec { callers, keys: texts(&["tenant/**"]) });
-    policy(vec![
-        RuleSpec { delegate, ..rule("bridge", 3000, &["default"], &["encrypt", "decrypt"]) },
-        rule("user", 1001, &["tenant/a", "billing/*"], &["encrypt", "data_key"]),
-        rule("other user", 1002, &["**"], &["data"]),
-        rule("no bridge", 4000, &["**"], &["data"]),
-    ])
-}
-
-/// Asks `operation` on `key` as `uid`, on behalf of a user in a group.
-fn on_behalf(policy: &Arc<Policy>, uid: u32, (of, gid): (u32, u32), operation: char, key: &str) -> Outcome {
-    let engine = braked(&[]);
-    let rights = policy.rights(&subject(uid)).unwrap();
-    let named = policy.rights(&Subject { gid, ..subject(of) });
-    let mut asking = Asking::new(&engine, &rights);
-    asking.caller.on_behalf_of = Some(Asserted { uid: of, gid, unit: None, rights: named.as_ref() });
-    match operation {
-        'e' => asking.encrypt(key, EMPTY),
-        'k' => asking.data_key(key),
-        _ => asking.decrypt(&sealed(&engine, key).0),
-    }
-}
-
-#[test]
-fn a_delegate_and_the_caller_it_names_both_need_the_right() {
-    let policy = bridged();
-    let code = |uid, of, operation, key| on_behalf(&policy, uid, of, operation, key).0;
-    let (code_of, _, rule) = on_behalf(&policy, 3000, (1001, 50), 'e', "tenant/a");
-    assert_eq!((code_of, rule.as_deref()), (DONE, Some("user")));
-    assert_eq!(code(3000, (1001, 50), 'd', "tenant/a"), ErrorCode::Denied, "the user has no such right");
-    assert_eq!(code(3000, (1002, 50), 'd', "tenant/a"), DONE);
-    assert_eq!(code(3000, (1002, 50), 'k', "tenant/a"), ErrorCode::Denied, "the bridge has no such right");
-    assert_eq!(code(3000, (1001, 50), 'e', "billing/cards"), ErrorCode::Denied, "not one of its keys");
-    assert_eq!(code(3000, (1002, 50), 'e', "default"), ErrorCode::Denied, "its own keys are not for others");
-    assert_eq!(code(3000, (1001, 51), 'e', "tenant/a"), ErrorCode::Denied, "not one of its callers");
-    assert_eq!(code(3000, (1003, 50), 'e', "tenant/a"), ErrorCode::Denied, "a user without a rule");
-    assert_eq!(code(4000, (1001, 50), 'e', "tenant/a"), ErrorCode::Denied, "no delegate");
-    assert_eq!(code(3000, (65_534, 50), 'e', "tenant/a"), ErrorCode::Denied, "nobody");
-    for role in [0, 10, 20] {
-        assert_eq!(code(3000, (role, 50), 'e', "tenant/a"), ErrorCode::Denied, "roles are not lent");
-    }
-    assert_eq!(code(10, (1001, 50), 'e', "billing/cards"), DONE, "an admin may ask as anybody");
-    assert_eq!(
-        code(10, (1001, 50), 'd', "billing/cards"),
-        ErrorCode::Denied,
-        "and is then no more than that"
-    );
-    assert_eq!(code(20, (1002, 50), 'e', "default"), ErrorCode::Denied, "an operator has no right on data");
-}
-
-#[test]
-fn what_a_delegate_may_know_is_what_both_may_know() {
-    let policy = bridged();
-    let code = |uid, of, key| on_behalf(&policy, uid, of, 'e', key).0;
-    assert_eq!(code(3000, (1002, 50), "tenant/none"), ErrorCode::UnknownKey);
-    assert_eq!(code(3000, (1001, 50), "tenant/none"), ErrorCode::Denied);
-    assert_eq!(code(3000, (1002, 50), "none"), ErrorCode::Denied);
-    assert_eq!(code(3000, (1002, 51), "tenant/none"), ErrorCode::Denied);
-    assert_eq!(code(10, (1001, 50), "billing/none"), ErrorCode::UnknownKey);
-    assert_eq!(code(10, (1001, 50), "none"), ErrorCode::Denied);
-}
-
-#[test]
-fn rights_of_somebody_else_do_not_count_for_the_named_caller() {
-    let (engine, policy) = (braked(&[]), bridged());
-    let (bridge, other) = (policy.rights(&subject(3000)).unwrap(), policy.rights(&subject(1002)).unwrap());
-    let mut asking = Asking::new(&engine, &bridge);
-    asking.caller.on_behalf_of = Some(Asserted { uid: 1001, gid: 50, unit: None, rights: Some(&other) });
-    assert_eq!(asking.encrypt("tenant/a", EMPTY).0, ErrorCode::Denied);
-    asking.caller.on_behalf_of =
-        Some(Asserted { uid: 1002, gid: 50, unit: Some("x.service"), rights: Some(&other) });
-    assert_eq!(asking.encrypt("tenant/a", EMPTY).0, DONE);
-}
-
-#[test]
-fn obligations_of_both_hold_where_one_asks_for_another() {
-    let engine = braked(&[]);
-    let delegate = Some(DelegateSpec { callers: uids(&[1001]), keys: texts(&["**"]) });
-    let rate = Some(Rate { count: 1, per_seconds: 1, burst: 1 });
-    let bridge = RuleSpec { delegate, rate, no_reveal: true, ..rule("bridge", 3000, &[], &["data_key"]) };
-    let user = RuleSpec { rate, ..rule("user", 1001, &["**"], &["data_key"]) };
-    let policy = policy(vec![bridge, user]);
-    let (rights, named) = (policy.rights(&subject(3000)).unwrap(), policy.rights(&subject(1001)).unwrap());
-    let mut asking = Asking::new(&engine, &rights);
-    asking.caller.on_behalf_of = Some(Asserted { uid: 1001, gid: 1, unit: None, rights: Some(&named) });
-    for (tokens, code, rule) in
-        [(0, ErrorCode::RateLimited, "bridge"), (1, ErrorCode::RateLimited, "user"), (2, DONE, "user")]
-    {
-        asking.purse = Purse(tokens);
-        let (found, body, by) = asking.data_key("default");
-        assert_eq!((found, by.as_deref()), (code, Some(rule)), "{tokens}");
-        if code == DONE {
-            assert!(
-                codec::decode::<DataKeyReply<'_>>(&body).unwrap().plain.is_empty(),
-                "hidden by one of both"
-            );
-        }
-    }
-    let denied = asking.encrypt("default", EMPTY);
-    assert_eq!((denied.0, denied.2), (ErrorCode::Denied, None));
 }
 
 proptest! {
