@@ -20,6 +20,7 @@ use nix::fcntl::OFlag;
 use tokio::sync::Notify;
 
 pub(crate) mod archive;
+mod floods;
 mod journal;
 mod line;
 mod query;
@@ -28,14 +29,15 @@ mod rotation;
 mod settings;
 mod writer;
 
-pub(crate) use line::{Line, NextSegment, SegmentIdentity};
+pub(crate) use line::{Line, Manner, NextSegment, SegmentIdentity};
 pub(crate) use query::Wanted;
 pub(crate) use rotation::ALERT_KIND as ROTATION_ALERT;
 pub(crate) use settings::{Durability, Journald, LogSettings, WhenFull};
 
 use archive::Archive;
+use floods::Floods;
 use journal::Copies;
-use writer::{Failed, Manner, Rotation, USUAL_LINE_BYTES, Writer};
+use writer::{Failed, Rotation, Sync, USUAL_LINE_BYTES, Writer};
 
 /// What cannot be done to a log whose budget is used up.
 const EXTEND: &str = "extend";
@@ -53,6 +55,12 @@ impl AuditUnwritable {
     /// Whether nothing is wrong but that its budget is used up.
     pub(crate) fn is_budget(&self) -> bool {
         self.action == EXTEND
+    }
+
+    /// One that did not happen.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self { action: "write", path: PathBuf::new(), error: io::Error::other("a test") }
     }
 
     /// What mends it.
@@ -74,8 +82,10 @@ pub(crate) struct AuditLog {
     journal: journal::Sink,
     /// Told whenever something was written, so that the pin follows.
     pub(crate) activity: Notify,
-    /// Told when the current file is large enough for [`Self::rotate_when_due`].
+    /// Told when the current file is large enough for [`Self::rotate_when_due`], or what waited can be deleted.
     pub(crate) rotation: Notify,
+    /// Files could not be deleted yet, for want of a pin behind them.
+    tidying_waits: AtomicBool,
     /// The operator was told that it cannot be written, and it could not be written since.
     told: AtomicBool,
     /// The last group could not be written.
@@ -116,10 +126,14 @@ impl Standing {
 }
 
 impl AuditLog {
-    /// Opens the log for appending behind `tail`, cutting off a group that a crash left unfinished, with the
-    /// default settings; [`Self::configure`] changes them.
-    pub(crate) fn open(path: &Path, tail: Tail, chain: Chain<LockedArena>) -> Result<Self, AuditUnwritable> {
-        let writer = open_writer(path, tail, chain).map_err(|(action, error)| AuditUnwritable {
+    /// Opens the log for appending behind `tail`, cutting off a group that a crash left unfinished.
+    pub(crate) fn open(
+        path: &Path,
+        tail: Tail,
+        chain: Chain<LockedArena>,
+        settings: LogSettings,
+    ) -> Result<Self, AuditUnwritable> {
+        let writer = open_writer(path, tail, chain, settings).map_err(|(action, error)| AuditUnwritable {
             action,
             path: path.to_path_buf(),
             error,
@@ -131,6 +145,7 @@ impl AuditLog {
             journal: journal::Sink::default(),
             activity: Notify::new(),
             rotation: Notify::new(),
+            tidying_waits: AtomicBool::new(false),
             told: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             #[cfg(test)]
@@ -143,23 +158,44 @@ impl AuditLog {
         self.lock().settings = settings;
     }
 
-    /// Writes one group. Either all its lines are in the file when this returns, or none.
+    /// Writes one group, in the room that the strongest of its lines may use. Either all its lines are in the file
+    /// when this returns, or none; or they are counted, if the same user asked in vain too often ([`floods`]).
     pub(crate) fn append(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
-        self.write_group(lines.iter().copied(), Manner::Own)
+        self.write_group(lines.iter().copied(), Sync::AsSet)
     }
 
-    /// Like [`Self::append`] for the lines of requests, without a list of them: these are the first that a
-    /// log without room refuses.
+    /// Like [`Self::append`], without a list of them.
     pub(crate) fn append_each<'l>(
         &self,
         lines: impl ExactSizeIterator<Item = Line<'l>>,
     ) -> Result<(), AuditUnwritable> {
-        self.write_group(lines, Manner::Request)
+        self.write_group(lines, Sync::AsSet)
     }
 
     /// Like [`Self::append`], and on the disk when this returns.
     pub(crate) fn append_durably(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
-        self.write_group(lines.iter().copied(), Manner::OwnDurable)
+        self.write_group(lines.iter().copied(), Sync::Now)
+    }
+
+    /// Writes what was counted. To be called about a second after [`Self::activity`] told of something; where it
+    /// cannot be written it waits for the next time.
+    pub(crate) fn append_sums(&self) -> Result<(), AuditUnwritable> {
+        let mut copies = Copies::default();
+        let mut writer = self.lock();
+        let sums = writer.floods.sums();
+        if sums.is_empty() {
+            return Ok(());
+        }
+        let written = writer.append(sums.iter().map(floods::Sum::line), Sync::AsSet, &mut copies);
+        if written.is_ok() {
+            writer.floods.forget_sums();
+        }
+        drop(writer);
+        self.failing.store(written.is_err(), Ordering::Relaxed);
+        written.map_err(|(action, error)| self.unwritable(action, error))?;
+        self.activity.notify_one();
+        self.journal.send(&copies);
+        Ok(())
     }
 
     /// Not inlined: the chain's key was in its frame, and callers scrub what lies below theirs.
@@ -167,14 +203,15 @@ impl AuditLog {
     fn write_group<'l>(
         &self,
         lines: impl ExactSizeIterator<Item = Line<'l>>,
-        manner: Manner,
+        sync: Sync,
     ) -> Result<(), AuditUnwritable> {
         if lines.len() == 0 {
             return Ok(());
         }
         let mut copies = Copies::default();
         let mut writer = self.lock();
-        let written = writer.append(lines, manner, &mut copies);
+        let may_count = !self.failing.load(Ordering::Relaxed);
+        let written = writer.append_or_count(lines, may_count, sync, &mut copies);
         let rotate = writer.rotation_due() && !writer.rotation.announced;
         writer.rotation.announced |= rotate;
         drop(writer);
@@ -208,7 +245,7 @@ impl AuditLog {
         writer.segment += 1;
         let bridging = line::bridging(bridge, bridge_key.as_ref(), unauthenticated_from);
         let first = identity.first_line_bridging(&salt, &previous_mac, bridging);
-        writer.append(std::iter::once(first), Manner::Own, &mut copies).map_err(|(action, error)| {
+        writer.append(std::iter::once(first), Sync::AsSet, &mut copies).map_err(|(action, error)| {
             writer.chain = before;
             writer.segment -= 1;
             E::from(self.unwritable(action, error))
@@ -292,7 +329,12 @@ impl AuditLog {
     }
 }
 
-fn open_writer(path: &Path, tail: Tail, chain: Chain<LockedArena>) -> Result<Writer, Failed> {
+fn open_writer(
+    path: &Path,
+    tail: Tail,
+    chain: Chain<LockedArena>,
+    settings: LogSettings,
+) -> Result<Writer, Failed> {
     rotation::remove_new(path).map_err(|error| ("tidy", error))?;
     let archive = Archive::list(path).map_err(|error| ("list the files of", error))?;
     let file = OpenOptions::new()
@@ -316,12 +358,13 @@ fn open_writer(path: &Path, tail: Tail, chain: Chain<LockedArena>) -> Result<Wri
         first_seq: first.map_or(tail.last_seq + 1, |head| head.seq),
         first_time: first.map(|head| head.time),
         archive,
-        settings: LogSettings::default(),
+        settings,
         group: Vec::with_capacity(64 << 10),
         unpinned: false,
         spoiled: false,
         folder_unsynced: first.is_none(),
         rotation: Rotation::default(),
+        floods: Floods::default(),
         #[cfg(test)]
         time: None,
     })

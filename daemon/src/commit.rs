@@ -12,7 +12,7 @@ use keyagent_core::{
     reply::{NoRoom, ReplyBuffer},
 };
 
-use crate::audit_log::{AuditLog, AuditUnwritable, Line};
+use crate::audit_log::{AuditLog, AuditUnwritable, Line, Manner};
 
 /// Replies that may not leave yet, and what has to be recorded first.
 #[must_use]
@@ -134,6 +134,7 @@ fn line<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Line<'a> {
         via: via(facts, caller),
         client: Some(caller.client),
         error: facts.failure.map(keyagent_core::ops::OperationError::what),
+        manner: if caller.rights.sees_everything() { Manner::Request } else { Manner::Plain },
     }
 }
 
@@ -145,17 +146,19 @@ fn via<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Via<'a> {
         on_behalf_of: facts
             .on_behalf_of
             .as_ref()
-            .map(|named| OnBehalfOf { uid: named.uid, gid: named.gid, unit: named.unit.as_deref() }),
+            .map(|named| OnBehalfOf { uid: named.uid, unit: named.unit.as_deref() }),
         rule: facts.rule.as_deref(),
     }
 }
 
-/// A line about what a caller asked for, beside operations on data.
+/// A line about what a caller asked for, beside operations on data. What an overseer does, such as a brake, is
+/// recorded however full others made the log.
 pub(crate) fn line_of<'a>(caller: &'a Caller<'_>, event: Event<'a>) -> Line<'a> {
     Line {
         peer: Some(peer(caller)),
         via: Via { unit: caller.unit, socket: Some(caller.socket), ..Via::default() },
         client: Some(caller.client),
+        manner: if caller.rights.sees_everything() { Manner::Needed } else { Manner::Plain },
         ..Line::own(event)
     }
 }

@@ -72,8 +72,15 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
     };
     let key_file = sources.file_to_make().to_path_buf();
     let expected = expected_key_id.as_deref();
-    let plan =
-        Plan { layout: &layout, arena: &arena, lock_policy, host: &host, expected_key_id: expected, allowed };
+    let plan = Plan {
+        layout: &layout,
+        arena: &arena,
+        lock_policy,
+        host: &host,
+        expected_key_id: expected,
+        allowed,
+        log: loaded.tunable.log,
+    };
     let opened = plan.open(sources);
     scrub_stack();
     clear_vector_registers();
@@ -112,7 +119,6 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
         locked_bytes,
     };
     let Loaded { tunable, policy, .. } = loaded;
-    audit.configure(tunable.log);
     let pin_file = PinFile::new(&settings.layout.audit_pin);
     let started = Instant::now();
     let shared = Arc::new(Shared {
@@ -250,7 +256,8 @@ fn accept_until_stopped(shared: &Arc<Shared>, doors: Vec<Door>, handles: &[Handl
 /// Wipes the keys, with a last pin, and says so in the log.
 fn end(shared: &Shared) -> Result<(), Report> {
     listen::write_refusals(shared);
-    let recorded = shared.audit.append(&[Line::own(Event::DaemonStop { reason: Some("end") })]);
+    let summed = shared.audit.append_sums();
+    let recorded = shared.audit.append(&[Line::own(Event::DaemonStop { reason: Some("end") })]).and(summed);
     if let Err(error) = pinning::pin_now(shared) {
         crate::report::warn(&error);
     }

@@ -4,6 +4,7 @@
 //! socket's callers keep those of another waiting.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     future::poll_fn,
     io,
@@ -14,10 +15,7 @@ use std::{
 };
 
 use interprocess::os::unix::uds_local_socket::tokio::Listener;
-use keyagent_core::{
-    audit::record::{Event, Via},
-    policy::Rights,
-};
+use keyagent_core::audit::record::{Event, Via};
 use keyagent_sys::{limits, thread::scrub_stack};
 use tokio::{sync::mpsc::UnboundedSender, time::sleep};
 
@@ -37,6 +35,10 @@ pub(crate) const RESERVED_DESCRIPTORS: usize = 64;
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// Refused peers are summed up into one line of the log in this time.
 const REFUSAL_PERIOD: Duration = Duration::from_secs(1);
+/// Most lines in this time: one user may have tens of thousands of numbers.
+const REFUSAL_LINES: usize = 8;
+/// Most numbers that are told apart until then.
+const REFUSED_USERS: usize = 1024;
 
 /// How many connections may be open at once.
 pub(crate) fn max_connections() -> usize {
@@ -46,13 +48,13 @@ pub(crate) fn max_connections() -> usize {
 }
 
 /// An accepted connection on its way to a worker.
-pub(crate) struct Accepted {
+pub(crate) struct Accepted<R> {
     /// The socket.
     pub(crate) socket: OwnedFd,
     /// As the kernel told at accept.
     pub(crate) principal: Arc<Principal>,
     /// What the policy gives it.
-    pub(crate) rights: Rights,
+    pub(crate) rights: R,
     /// Its share of the connection limits.
     pub(crate) seat: Seat,
 }
@@ -94,11 +96,11 @@ impl Doors {
 /// Accepts for ever whom `admit` gives rights, spreading connections over the workers.
 ///
 /// `admit` is only asked about peers that the kernel identifies; without rights a connection ends unread.
-pub(crate) async fn accept_all(
+pub(crate) async fn accept_all<R>(
     shared: Arc<Shared>,
     mut doors: Doors,
-    workers: Vec<UnboundedSender<Accepted>>,
-    admit: impl Fn(&Principal) -> Option<Rights>,
+    workers: Vec<UnboundedSender<Accepted<R>>>,
+    admit: impl Fn(&Principal) -> Option<R>,
 ) {
     let seats = Arc::new(Seats::new(max_connections()));
     let mut identifier = Identifier::new();
@@ -122,7 +124,7 @@ pub(crate) async fn accept_all(
                 refuse(&shared, &principal);
                 continue;
             };
-            let Some(seat) = seats.take(principal.uid, rights.sees_everything()) else {
+            let Some(seat) = seats.take(principal.uid) else {
                 // Full: the peer sees its connection end and may try again.
                 continue;
             };
@@ -139,6 +141,8 @@ pub(crate) async fn accept_all(
 #[derive(Default)]
 pub(crate) struct Refusals {
     refused: BTreeMap<u32, Refused>,
+    /// Of further uids.
+    beyond: u64,
     written: Option<Instant>,
 }
 
@@ -153,16 +157,47 @@ struct Refused {
 
 impl Refusals {
     fn count(&mut self, principal: &Principal) -> bool {
-        // Distinct uids are as few as users; the cap is for safety.
-        if self.refused.len() < 1024 || self.refused.contains_key(&principal.uid) {
+        if self.refused.len() < REFUSED_USERS || self.refused.contains_key(&principal.uid) {
             let count = self.refused.get(&principal.uid).map_or(0, |refused| refused.count) + 1;
             let Principal { unit, socket, .. } = principal;
             self.refused
                 .insert(principal.uid, Refused { count, unit: unit.clone(), socket: Arc::clone(socket) });
+        } else {
+            self.beyond = self.beyond.saturating_add(1);
         }
         self.written.is_none_or(|at| at.elapsed() >= REFUSAL_PERIOD)
     }
+
+    /// A line for each of those who were refused most often, and one for all others.
+    fn lines(&self) -> Vec<Line<'_>> {
+        let mut refused: Vec<_> = self.refused.iter().collect();
+        refused.sort_by_key(|(_, refused)| Reverse(refused.count));
+        let (told, others) = refused.split_at(refused.len().min(REFUSAL_LINES));
+        let mut lines: Vec<Line<'_>> = told
+            .iter()
+            .map(|(uid, refused)| Line {
+                error: Some(NOT_ALLOWED),
+                via: Via { unit: refused.unit.as_deref(), socket: Some(&refused.socket), ..Via::default() },
+                ..Line::own(Event::PeerRefused { uid: **uid, count: refused.count })
+            })
+            .collect();
+        if !others.is_empty() {
+            let users = others.len() as u64;
+            let count = others.iter().map(|(_, refused)| refused.count).sum::<u64>() + self.beyond;
+            let event = Event::PeersRefused { users, count };
+            lines.push(Line { error: Some(NOT_ALLOWED), ..Line::own(event) });
+        }
+        lines
+    }
+
+    fn clear(&mut self) {
+        self.refused.clear();
+        self.beyond = 0;
+    }
 }
+
+/// What a line about a refused connection says.
+const NOT_ALLOWED: &str = "not allowed to connect";
 
 fn refuse(shared: &Shared, principal: &Principal) {
     Counters::add(&shared.counters.denied, 1);
@@ -175,19 +210,10 @@ fn refuse(shared: &Shared, principal: &Principal) {
 /// Writes what was refused since the last time; it waits if the log cannot be written.
 pub(crate) fn write_refusals(shared: &Shared) {
     let mut refusals = shared.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-    let lines: Vec<Line<'_>> = refusals
-        .refused
-        .iter()
-        .map(|(uid, refused)| Line {
-            error: Some("not allowed to connect"),
-            via: Via { unit: refused.unit.as_deref(), socket: Some(&refused.socket), ..Via::default() },
-            ..Line::own(Event::PeerRefused { uid: *uid, count: refused.count })
-        })
-        .collect();
-    match shared.audit.append(&lines) {
-        Ok(()) => refusals.refused.clear(),
+    match shared.audit.append(&refusals.lines()) {
+        Ok(()) => refusals.clear(),
         // Refused all the same.
-        Err(error) => crate::report::warn(&error),
+        Err(error) => shared.audit.complain(&error),
     }
     refusals.written = Some(Instant::now());
     scrub_stack();

@@ -10,7 +10,10 @@ use std::{
     },
 };
 
-use crate::files::{self, FileError};
+use crate::{
+    audit_log::AuditUnwritable,
+    files::{self, FileError},
+};
 
 /// Longest file that is read.
 const MAX_BYTES: u64 = 4096;
@@ -44,18 +47,29 @@ impl Maintenance {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Begins or ends it; whether that changes anything. The file first: an answer is a promise.
-    pub(crate) fn set(&self, on: bool, reason: &str) -> Result<bool, FileError> {
+    /// Begins or ends it, or gives it another reason; whether that changes anything. What is found to be possible is
+    /// recorded by `record`, and only then done; the file before the memory, since an answer is a promise.
+    pub(crate) fn set(
+        &self,
+        on: bool,
+        reason: &str,
+        record: impl FnOnce() -> Result<(), AuditUnwritable>,
+    ) -> Result<bool, NotSet> {
         let mut kept = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_on() == on {
+        let other_reason = on && !reason.is_empty() && *kept != reason;
+        if self.is_on() == on && !other_reason {
+            record()?;
             return Ok(false);
         }
         if on {
-            files::replace(&self.path, format!("{reason}\n").as_bytes())?;
+            let staged = files::stage(&self.path, format!("{reason}\n").as_bytes())?;
+            record()?;
+            staged.place()?;
         } else {
+            record()?;
             match std::fs::remove_file(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(FileError { action: "remove", path: self.path.clone(), error });
+                    return Err(FileError { action: "remove", path: self.path.clone(), error }.into());
                 }
                 _ => {}
             }
@@ -64,6 +78,17 @@ impl Maintenance {
         self.on.store(on, Ordering::Relaxed);
         Ok(true)
     }
+}
+
+/// It is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotSet {
+    /// The log did not take it.
+    #[error(transparent)]
+    Unrecorded(#[from] AuditUnwritable),
+    /// The file could not be written or removed.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 #[cfg(test)]
@@ -75,12 +100,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("maintenance");
         let first = Maintenance::read(&path).unwrap();
+        let set = |maintenance: &Maintenance, on, reason| maintenance.set(on, reason, || Ok(())).unwrap();
         assert!(!first.is_on());
-        assert!(first.set(true, "new disk").unwrap() && !first.set(true, "again").unwrap());
+        assert!(set(&first, true, "new disk") && !set(&first, true, "new disk") && !set(&first, true, ""));
         let second = Maintenance::read(&path).unwrap();
         assert!(second.is_on());
         assert_eq!((second.reason(), first.reason()), ("new disk".into(), "new disk".into()));
-        assert!(second.set(false, "").unwrap() && !second.set(false, "").unwrap());
+        assert!(set(&second, true, "newer disk"), "another reason is news");
+        assert_eq!((second.reason(), Maintenance::read(&path).unwrap().reason()), {
+            let reason = String::from("newer disk");
+            (reason.clone(), reason)
+        });
+        assert!(set(&second, false, "") && !set(&second, false, ""));
         assert!(!Maintenance::read(&path).unwrap().is_on() && !path.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_is_not_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("maintenance");
+        let maintenance = Maintenance::read(&path).unwrap();
+        let refused = || Err(AuditUnwritable::for_tests());
+        assert!(maintenance.set(true, "a", refused).is_err());
+        assert!(!maintenance.is_on() && folder.path().read_dir().unwrap().next().is_none());
+        maintenance.set(true, "a", || Ok(())).unwrap();
+        assert!(maintenance.set(false, "", refused).is_err() && maintenance.set(true, "b", refused).is_err());
+        assert!(maintenance.is_on() && path.exists() && maintenance.reason() == "a");
+        // The line is there before the file is.
+        maintenance.set(false, "", || Ok(())).unwrap();
+        maintenance.set(true, "a", || Ok(assert!(!path.exists()))).unwrap();
     }
 }

@@ -36,6 +36,9 @@ pub(crate) async fn pin_when_active(shared: Arc<Shared>) {
         shared.audit.activity.notified().await;
         sleep(Duration::from_secs(1)).await;
         listen::write_refusals(&shared);
+        if let Err(error) = shared.audit.append_sums() {
+            shared.audit.complain(&error);
+        }
         alarm::check_log(&shared);
         if let Err(error) = pin_now(&shared) {
             crate::report::warn(&error);
@@ -60,6 +63,7 @@ pub(crate) fn pin_now(shared: &Shared) -> Result<(), PinNotWritten> {
         EngineState::Locked(_) => return Ok(()),
     };
     shared.pin_file.write(standing, &sealed)?;
+    shared.audit.pinned();
     Ok(())
 }
 
@@ -78,6 +82,11 @@ impl PinFile {
     /// The file of a layout.
     pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_path_buf(), last_seq: Mutex::new(0) }
+    }
+
+    /// Number of the line that it names, as far as this process wrote it; 0 before.
+    pub(crate) fn pinned_seq(&self) -> u64 {
+        *self.last_seq.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces it, unless a later pin stands there already. The log must have been synced that far.

@@ -22,7 +22,7 @@ use keyagent_core::{
 use keyagent_sys::memory::{LockPolicy, LockedArena, LockedBuffer};
 
 use crate::{
-    audit_log::{self, AuditLog, Line, SegmentIdentity, Tail},
+    audit_log::{self, AuditLog, Line, LogSettings, SegmentIdentity, Tail},
     clock,
     files::{self, LockFile},
     history::{self, History},
@@ -65,6 +65,8 @@ pub(crate) struct Plan<'p> {
     pub(crate) host: &'p str,
     pub(crate) expected_key_id: Option<&'p str>,
     pub(crate) allowed: Allowed,
+    /// How the audit log is kept: how much it may hold must be known before the first line.
+    pub(crate) log: LogSettings,
 }
 
 impl Plan<'_> {
@@ -137,8 +139,7 @@ impl Plan<'_> {
         if history.verified.rejected_bytes > 0 {
             keep_copy(&self.layout.audit_log)?;
         }
-        let audit =
-            AuditLog::open(&self.layout.audit_log, tail, chain).map_err(|error| store::unrecorded(&error))?;
+        let audit = self.open_log(tail, chain)?;
         // The epoch stands in the keyring's sealed part; a bridge does not know it.
         let identity = SegmentIdentity { host: self.host, epoch: 0, keyring_id: &known.keyring_id };
         let unauthenticated_from = history.verified.unauthenticated_from;
@@ -315,8 +316,7 @@ impl Plan<'_> {
         reason: &str,
     ) -> Result<AuditLog, Report> {
         let (chain, salt) = store::chain(self.arena, keyring, root, tail.segment, previous_mac)?;
-        let audit =
-            AuditLog::open(&self.layout.audit_log, tail, chain).map_err(|error| store::unrecorded(&error))?;
+        let audit = self.open_log(tail, chain)?;
         let identity =
             SegmentIdentity { host: self.host, epoch: keyring.epoch(), keyring_id: keyring.keyring_id() };
         let bridging = Bridging { unauthenticated_from, ..Bridging::default() };
@@ -324,6 +324,11 @@ impl Plan<'_> {
         let second = Line::own(Event::DaemonStart { reason: Some(reason) });
         audit.append_durably(&[first, second]).map_err(|error| store::unrecorded(&error))?;
         Ok(audit)
+    }
+
+    fn open_log(&self, tail: Tail, chain: Chain<LockedArena>) -> Result<AuditLog, Report> {
+        AuditLog::open(&self.layout.audit_log, tail, chain, self.log)
+            .map_err(|error| store::unrecorded(&error))
     }
 
     /// The engine; and the pin, so that from the first moment one exists.

@@ -9,7 +9,7 @@ use std::{
 use keyagent_sys::thread::scrub_stack;
 use tokio::time::timeout;
 
-use crate::{alarm, clock, control, state::Shared};
+use crate::{alarm, audit_log::AuditUnwritable, clock, control, state::Shared};
 
 /// Nothing is looked at less often than this.
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
@@ -63,17 +63,24 @@ pub(crate) async fn keep_log(shared: Arc<Shared>) {
         // Missing the moment is no harm: the notification is kept until it is waited for.
         let _ = timeout(LONGEST_SLEEP, shared.audit.rotation.notified()).await;
         let kept = shared.audit.rotate_when_due();
-        // What a bridge says counts only once its key is in the log.
-        let in_bridge = shared.bridge.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let kept = kept.and_then(|_| {
-            if in_bridge { Ok(0) } else { shared.audit.enforce_retention(clock::unix_micros()) }
-        });
+        let kept = kept.and_then(|_| delete_what_need_not_be_kept(&shared));
         if let Err(error) = kept {
             shared.audit.complain(&error);
         }
         alarm::check_log(&shared);
         scrub_stack();
     }
+}
+
+/// Nothing while locked: the pin cannot follow, and whoever fills the log must not push out what it names. What a
+/// bridge says counts only once its key is in the log.
+fn delete_what_need_not_be_kept(shared: &Shared) -> Result<u64, AuditUnwritable> {
+    let in_bridge = shared.bridge.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    if in_bridge || shared.is_locked() {
+        shared.audit.tidy_later();
+        return Ok(0);
+    }
+    shared.audit.enforce_retention(clock::unix_micros(), shared.pin_file.pinned_seq())
 }
 
 /// Notices rotations that are overdue.

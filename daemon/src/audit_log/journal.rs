@@ -14,7 +14,7 @@ use std::{
 };
 
 use keyagent_common::error::ErrorCode;
-use keyagent_core::audit::record::Event;
+use keyagent_core::audit::record::{Details, Event};
 
 use super::{line::Line, settings::Journald};
 
@@ -41,10 +41,9 @@ fn is_refusal(line: &Line<'_>) -> bool {
     const CODES: [ErrorCode; 4] =
         [ErrorCode::Denied, ErrorCode::RateLimited, ErrorCode::KeyDisabled, ErrorCode::KeyCompromised];
     match line.event {
-        Event::PeerRefused { .. } => true,
-        Event::Operation { details, .. } => {
-            details.code.is_some_and(|code| CODES.iter().any(|known| *known as u16 == code))
-        }
+        Event::PeerRefused { .. } | Event::PeersRefused { .. } => true,
+        Event::Operation { details: Details { code: Some(code), .. }, .. }
+        | Event::RequestRefused { code: Some(code), .. } => CODES.iter().any(|known| *known as u16 == code),
         _ => false,
     }
 }

@@ -7,6 +7,21 @@ use keyagent_core::audit::{
 };
 use keyagent_sys::memory::LockedArena;
 
+/// What room a line may use. A group has that of the strongest of its lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Manner {
+    /// A request of somebody who does not oversee the agent: within the budget. In vain, and one of very many,
+    /// it is counted instead of written ([`super::floods`]).
+    Plain,
+    /// A request within the budget; lines that strangers cause.
+    Request,
+    /// Alerts, and what an overseer asked in vain: also within the reserve behind the budget.
+    Own,
+    /// What must be possible for the sake of order, whatever others filled the log with: what an overseer or the
+    /// daemon itself does, and what keeps the log together. As long as the disk takes it.
+    Needed,
+}
+
 /// One line to write; its numbers and time are added when it is.
 #[derive(Clone, Copy)]
 pub(crate) struct Line<'a> {
@@ -22,12 +37,29 @@ pub(crate) struct Line<'a> {
     pub(crate) client: Option<&'a str>,
     /// What went wrong.
     pub(crate) error: Option<&'a str>,
+    /// What room it may use, if it tells of a success.
+    pub(crate) manner: Manner,
 }
 
 impl<'a> Line<'a> {
     /// A line of the daemon's own.
     pub(crate) fn own(event: Event<'a>) -> Self {
-        Self { event, key: None, peer: None, via: Via::default(), client: None, error: None }
+        let manner = match event {
+            Event::Alert { .. } => Manner::Own,
+            Event::PeerRefused { .. } | Event::PeersRefused { .. } => Manner::Request,
+            _ => Manner::Needed,
+        };
+        Self { event, key: None, peer: None, via: Via::default(), client: None, error: None, manner }
+    }
+
+    /// What room it may use.
+    pub(super) fn manner(&self) -> Manner {
+        match self.event {
+            // Its requests were answered as recorded.
+            Event::RequestRefused { .. } => Manner::Needed,
+            _ if self.error.is_some() => self.manner.min(Manner::Own),
+            _ => self.manner,
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 //! A deletion goes in this order: the line `audit.retention` with the number of the oldest line that stays, on the
 //! disk; then the files before that line, oldest first; then the folder is synced. So the oldest line present
 //! is the one that the last such line names, or a crash came between: then older files are left over, and
-//! [`AuditLog::finish_retention`] deletes them at the next start. Must never delete the current file, or a file
-//! of which a line is to stay.
+//! [`AuditLog::finish_retention`] deletes them at the next start. Must never delete the current file, a file of
+//! which a line is to stay, or one that the pin on the disk needs: the file of the pinned line, and all behind it.
 
-use std::{io, time::Duration};
+use std::{io, sync::atomic::Ordering, time::Duration};
 
 use keyagent_core::audit::record::Event;
 use nix::sys::statvfs::statvfs;
@@ -18,7 +18,7 @@ use super::{
     line::Line,
     rotation,
     settings::{WhenFull, micros},
-    writer::{Manner, USUAL_LINE_BYTES, Writer},
+    writer::{Sync, USUAL_LINE_BYTES, Writer},
 };
 
 /// Less free space than this is worth a warning, or less than a twentieth of the file system.
@@ -61,14 +61,18 @@ pub(crate) struct Warning {
 
 impl AuditLog {
     /// Deletes what is older than it is kept, and what exceeds the budget if that may be deleted; how many files.
-    /// To be called about once a minute and after a rotation; `now` in microseconds since 1970. The chain's key
-    /// is used on the caller's stack.
-    pub(crate) fn enforce_retention(&self, now: u64) -> Result<u64, AuditUnwritable> {
+    /// To be called now and then and after a rotation, but neither while locked nor in a bridge: `now` in microseconds
+    /// since 1970, `pinned_seq` the number of the line that the pin on the disk names, 0 if that is not known. The
+    /// chain's key is used on the caller's stack.
+    pub(crate) fn enforce_retention(&self, now: u64, pinned_seq: u64) -> Result<u64, AuditUnwritable> {
         let _turn = self.take_turn();
         let mut copies = Copies::default();
         let condemned = {
             let mut writer = self.lock();
-            condemn(&mut writer, now, &mut copies)
+            if pinned_seq < writer.first_seq && writer.archive.count() > 0 {
+                self.tidy_later();
+            }
+            condemn(&mut writer, now, pinned_seq, &mut copies)
                 .map_err(|(action, error)| self.unwritable(action, error))?;
             writer.archive.condemned()
         };
@@ -76,6 +80,18 @@ impl AuditLog {
             self.journal.send(&copies);
         }
         self.delete(&condemned)
+    }
+
+    /// What could be deleted is looked at again behind the next pin.
+    pub(crate) fn tidy_later(&self) {
+        self.tidying_waits.store(true, Ordering::Relaxed);
+    }
+
+    /// A pin was written.
+    pub(crate) fn pinned(&self) {
+        if self.tidying_waits.swap(false, Ordering::Relaxed) {
+            self.rotation.notify_one();
+        }
     }
 
     /// Deletes the files wholly before `first_seq`, the number that the last line `audit.retention` names: what a
@@ -177,10 +193,10 @@ fn wholly_before(writer: &Writer, first_seq: u64) -> Vec<u64> {
 }
 
 /// Chooses the files to delete, and records it durably before any of them is taken out of the log.
-fn condemn(writer: &mut Writer, now: u64, copies: &mut Copies) -> Result<(), super::Failed> {
-    let Some((kept, files, reason)) = choose(writer, now) else { return Ok(()) };
+fn condemn(writer: &mut Writer, now: u64, pinned_seq: u64, copies: &mut Copies) -> Result<(), super::Failed> {
+    let Some((kept, files, reason)) = choose(writer, now, pinned_seq) else { return Ok(()) };
     let event = Event::Retention { first_seq: kept, files: files.len() as u64, reason };
-    writer.append(std::iter::once(Line::own(event)), Manner::Needed, copies)?;
+    writer.append(std::iter::once(Line::own(event)), Sync::Now, copies)?;
     for file in files {
         writer.archive.condemn(file);
     }
@@ -188,7 +204,7 @@ fn condemn(writer: &mut Writer, now: u64, copies: &mut Copies) -> Result<(), sup
 }
 
 /// Number of the first line that stays, the files that go, and why.
-fn choose(writer: &Writer, now: u64) -> Option<(u64, Vec<u64>, &'static str)> {
+fn choose(writer: &Writer, now: u64, pinned_seq: u64) -> Option<(u64, Vec<u64>, &'static str)> {
     let settings = writer.settings;
     let mut excess = match settings.when_full {
         // What is deleted makes room for the line that says so as well.
@@ -208,7 +224,9 @@ fn choose(writer: &Writer, now: u64) -> Option<(u64, Vec<u64>, &'static str)> {
         let old = next_time.is_some_and(|time| time < oldest_kept);
         // Whoever can cause records must not be able to push the traces of today out of the log with them.
         let fresh = next_time.is_none_or(|time| time >= newest_deletable);
-        if !old && (excess == 0 || fresh) {
+        // Without the file of the pinned line, and all behind it, the log would count as cut at the next start.
+        let needed = next_seq > pinned_seq;
+        if needed || !old && (excess == 0 || fresh) {
             break;
         }
         if !old {

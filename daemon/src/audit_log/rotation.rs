@@ -26,7 +26,7 @@ use super::{
     archive::{Rotated, rotated_path, sync_folder_of},
     journal::Copies,
     line::Line,
-    writer::{Failed, Manner, Writer},
+    writer::{Failed, Sync, Writer},
 };
 
 /// The kind of the alert about a rotation that failed.
@@ -186,6 +186,6 @@ fn alert(writer: &mut Writer, error: io::Error, copies: &mut Copies) -> Result<b
         return Ok(false);
     }
     let event = Event::Alert { kind: ALERT_KIND, count: 1, message: &message };
-    writer.append(std::iter::once(Line::own(event)), Manner::Own, copies)?;
+    writer.append(std::iter::once(Line::own(event)), Sync::AsSet, copies)?;
     Err(("rotate", error))
 }

@@ -1,6 +1,7 @@
 //! What the tests of the log share: a log in a folder of its own, and its verification over all files.
 
 mod cost;
+mod floods;
 mod query;
 mod retention;
 mod rotation;
@@ -49,7 +50,7 @@ pub(super) fn open(folder: &Path) -> AuditLog {
     assert_eq!(verified.rejected_bytes, 0);
     let tail = Tail { segment: segment + 1, last_seq, length: length - verified.unfinished_bytes };
     let chain = Chain::begin(&arena, &root, &KEYRING_ID, segment + 1, &SALT, mac).unwrap();
-    let log = AuditLog::open(&path, tail, chain).unwrap();
+    let log = AuditLog::open(&path, tail, chain, LogSettings::default()).unwrap();
     log.append_durably(&[IDENTITY.first_line_bridging(&SALT, &mac, Bridging::default())]).unwrap();
     log
 }
@@ -99,6 +100,7 @@ pub(super) fn request() -> Line<'static> {
         key: Some("default"),
         peer: Some(Peer { uid: 1000, gid: 1000, pid: 4242 }),
         client: Some("keyagent/0.1.0"),
+        manner: Manner::Request,
         ..Line::own(Event::Operation { name: "encrypt", details })
     }
 }

@@ -14,13 +14,14 @@ use keyagent_sys::memory::LockedArena;
 use super::{
     Standing,
     archive::{Archive, Stamp, stamp},
+    floods::Floods,
     journal::Copies,
-    line::Line,
+    line::{Line, Manner},
     settings::{Durability, LogSettings, WhenFull, micros},
 };
 use crate::clock;
 
-/// What the daemon itself may still record where requests are refused for want of room.
+/// What overseers may still ask in vain, and alerts say, where requests are refused for want of room.
 const RESERVED_BYTES: u64 = 1 << 20;
 
 /// A line is seldom longer.
@@ -29,17 +30,13 @@ pub(super) const USUAL_LINE_BYTES: u64 = 512;
 /// What could not be done, and why.
 pub(super) type Failed = (&'static str, io::Error);
 
-/// How a group is to be written.
+/// When a group must be on the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// A request's lines.
-    Request,
-    /// The daemon's own lines: they may use the reserve behind the budget.
-    Own,
-    /// The same, and on the disk before anything else happens.
-    OwnDurable,
-    /// Lines without which the log could not go on or be tidied: whatever the budget says, on the disk.
-    Needed,
+pub(super) enum Sync {
+    /// When the settings say so.
+    AsSet,
+    /// Before anything else happens.
+    Now,
 }
 
 /// The current file and its chain.
@@ -67,6 +64,8 @@ pub(super) struct Writer {
     /// The folder got names that are not known to be on the disk yet.
     pub(super) folder_unsynced: bool,
     pub(super) rotation: Rotation,
+    /// What is counted instead of written.
+    pub(super) floods: Floods,
     /// Stands in for the clock.
     #[cfg(test)]
     pub(super) time: Option<u64>,
@@ -86,6 +85,8 @@ pub(super) struct Built {
     sealed: SealedGroup,
     last_seq: u64,
     time: u64,
+    /// Of the strongest of its lines.
+    manner: Manner,
 }
 
 impl Writer {
@@ -109,12 +110,12 @@ impl Writer {
     pub(super) fn append<'l>(
         &mut self,
         lines: impl Iterator<Item = Line<'l>>,
-        manner: Manner,
+        sync: Sync,
         copies: &mut Copies,
     ) -> Result<(), Failed> {
         self.check_usable()?;
         let built = self.build(lines, copies);
-        if let Err(failed) = self.write(manner) {
+        if let Err(failed) = self.write(built.manner, sync) {
             copies.clear();
             return Err(failed);
         }
@@ -123,16 +124,52 @@ impl Writer {
         Ok(())
     }
 
+    /// Like [`Self::append`]; but where `may_count` and there is room, requests in vain that are too many are counted
+    /// instead, once the others are there.
+    pub(super) fn append_or_count<'l>(
+        &mut self,
+        lines: impl Iterator<Item = Line<'l>>,
+        may_count: bool,
+        sync: Sync,
+        copies: &mut Copies,
+    ) -> Result<(), Failed> {
+        let may_count = may_count
+            && self.check_usable().is_ok()
+            && self.check_budget(USUAL_LINE_BYTES, Manner::Plain).is_ok();
+        if !may_count {
+            return self.append(lines, sync, copies);
+        }
+        let (mut floods, mut counted, mut now) = (std::mem::take(&mut self.floods), Vec::new(), None);
+        let mut written = lines
+            .filter(|line| {
+                let over = line.error.is_some()
+                    && floods.is_over(line, *now.get_or_insert_with(std::time::Instant::now));
+                if over {
+                    counted.push(*line);
+                }
+                !over
+            })
+            .peekable();
+        let result = match written.peek() {
+            Some(_) => self.append(written, sync, copies),
+            None => Ok(()),
+        };
+        if result.is_ok() {
+            counted.iter().for_each(|line| floods.count(line));
+        }
+        self.floods = floods;
+        result
+    }
+
     /// Writes `self.group` behind the file's last group.
-    fn write(&mut self, manner: Manner) -> Result<(), Failed> {
+    fn write(&mut self, manner: Manner, sync: Sync) -> Result<(), Failed> {
         self.check_budget(self.group.len() as u64, manner)?;
         if let Err(error) = self.file.write_all_at(&self.group, self.length) {
             // Undo: what was not acknowledged must not stand in the log.
             self.spoiled = self.file.set_len(self.length).is_err();
             return Err(("write", error));
         }
-        let durable = matches!(manner, Manner::OwnDurable | Manner::Needed);
-        if durable || self.settings.durability == Durability::Fsync {
+        if sync == Sync::Now || self.settings.durability == Durability::Fsync {
             self.sync()?;
         }
         Ok(())
@@ -149,9 +186,10 @@ impl Writer {
     pub(super) fn build<'l>(&mut self, lines: impl Iterator<Item = Line<'l>>, copies: &mut Copies) -> Built {
         self.group.clear();
         let time = self.now();
-        let mut seq = self.last_seq;
+        let (mut seq, mut manner) = (self.last_seq, Manner::Plain);
         for line in lines {
             seq += 1;
+            manner = manner.max(line.manner());
             let record = Record {
                 segment: self.segment,
                 seq,
@@ -168,12 +206,12 @@ impl Writer {
                 copies.push(seq, &line);
             }
         }
-        Built { sealed: self.chain.seal_group(&mut self.group), last_seq: seq, time }
+        Built { sealed: self.chain.seal_group(&mut self.group), last_seq: seq, time, manner }
     }
 
     /// The group is in a file: the chain and the numbers follow.
     pub(super) fn move_on(&mut self, built: Built) {
-        let Built { sealed, last_seq, time } = built;
+        let Built { sealed, last_seq, time, .. } = built;
         self.chain.advance(sealed);
         self.last_seq = last_seq;
         self.unpinned = true;
@@ -215,8 +253,8 @@ impl Writer {
         };
         let limit = match manner {
             Manner::Needed => return Ok(()),
-            Manner::Request => most,
-            Manner::Own | Manner::OwnDurable => most.saturating_add(RESERVED_BYTES),
+            Manner::Plain | Manner::Request => most,
+            Manner::Own => most.saturating_add(RESERVED_BYTES),
         };
         if self.total_bytes() + bytes <= limit {
             return Ok(());

@@ -17,7 +17,7 @@ use keyagent_core::{
 };
 
 use super::{Asked, MALFORMED};
-use crate::{audit_log::Wanted, events::Seen, store};
+use crate::{audit_log::Wanted, commit::line_of, events::Seen, maintenance::NotSet, store};
 
 /// `maintenance`
 pub(super) fn maintenance(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
@@ -29,19 +29,20 @@ pub(super) fn maintenance(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> R
             .why("it has at most 256 bytes and no control characters");
         return asked.failed(None, "", &report, replies);
     }
-    match asked.shared.maintenance.set(on, reason) {
+    let event = Event::Maintenance { on, reason: Some(reason).filter(|reason| !reason.is_empty()) };
+    let record = || asked.shared.audit.append(&[line_of(asked.caller, event)]);
+    match asked.shared.maintenance.set(on, reason, record) {
         Ok(changed) => {
             let word = if on { "on" } else { "off" };
             if changed {
-                let message = format!("maintenance {word}{}{reason}", if reason.is_empty() { "" } else { ": " });
+                let message =
+                    format!("maintenance {word}{}{reason}", if reason.is_empty() { "" } else { ": " });
                 asked.shared.events.push("maintenance", WatchSeverity::Warning, "", message);
             }
-            let event = Event::Maintenance { on, reason: Some(reason).filter(|reason| !reason.is_empty()) };
-            asked.done_as(None, event, replies, |replies| {
-                replies.success(asked.id, &MaintenanceReply { changed })
-            })
+            replies.success(asked.id, &MaintenanceReply { changed })
         }
-        Err(error) => asked.failed(None, reason, &store::failed(&error), replies),
+        Err(NotSet::Unrecorded(error)) => super::tell(replies, asked.id, &super::engine::unwritable(&error)),
+        Err(NotSet::File(error)) => asked.failed(None, reason, &store::failed(&error), replies),
     }
 }
 
@@ -83,7 +84,7 @@ pub(super) fn watch(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<
     let Ok(WatchRequest { after, .. }) = codec::decode(asked.body) else {
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
-    tell_events(&asked.shared.events.after(after, asked.caller.rights), asked.id, replies)
+    tell_events(&asked.shared.events.after(after), asked.id, replies)
 }
 
 /// Tells events.

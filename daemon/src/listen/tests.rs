@@ -57,4 +57,17 @@ fn refusals_keep_the_last_door_and_unit() {
     }
     assert_eq!(refusals.refused.len(), 1024);
     assert_eq!(refusals.refused[&7].count, 3);
+    // However many they are, the log gets few lines, and no refusal is left out of them.
+    let lines = refusals.lines();
+    assert_eq!(lines.len(), REFUSAL_LINES + 1);
+    assert!(matches!(lines[0].event, Event::PeerRefused { uid: 7, count: 3 }));
+    let last = lines[REFUSAL_LINES].event;
+    assert!(matches!(last, Event::PeersRefused { users: 1016, .. }), "{last:?}");
+    let counted = lines.iter().map(|line| match line.event {
+        Event::PeerRefused { count, .. } | Event::PeersRefused { count, .. } => count,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(counted.sum::<u64>(), 5002);
+    refusals.clear();
+    assert!(refusals.lines().is_empty());
 }

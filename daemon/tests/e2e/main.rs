@@ -21,6 +21,8 @@ mod faults;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod full_log;
+#[cfg(test)]
 mod helper;
 #[cfg(test)]
 mod key_file;

@@ -3,12 +3,13 @@
 
 mod delegate;
 mod example;
+mod flooding;
 mod hiding;
 mod matrix;
 mod obligations;
 mod reload;
 mod removal;
-pub(crate) mod stage;
+mod stage;
 mod user_mode;
 
 use keyagent_common::{

@@ -136,6 +136,22 @@ pub enum Event<'a> {
         /// How often since the last such line.
         count: u64,
     },
+    /// Connections refused to further users within the same time, in one line.
+    PeersRefused {
+        /// How many users these are, as far as they were told apart.
+        users: u64,
+        /// How often since the last such line.
+        count: u64,
+    },
+    /// Requests of one user that were refused or failed in vain, beyond those that got a line each.
+    RequestRefused {
+        /// The word of the lines they did not get: name of the operation.
+        operation: &'static str,
+        /// Public code of the error table, if they had one.
+        code: Option<u16>,
+        /// How many.
+        count: u64,
+    },
     /// The daemon started.
     DaemonStart {
         /// Why, or what it found.
@@ -177,7 +193,8 @@ impl Event<'_> {
             Self::Maintenance { .. } => "maintenance",
             Self::KeyringIntent { .. } => "keyring.intent",
             Self::KeyringCommit { .. } => "keyring.commit",
-            Self::PeerRefused { .. } => "peer.refused",
+            Self::PeerRefused { .. } | Self::PeersRefused { .. } => "peer.refused",
+            Self::RequestRefused { .. } => "request.refused",
             Self::DaemonStart { .. } => "daemon.start",
             Self::DaemonStop { .. } => "daemon.stop",
             Self::Lock { .. } => "lock",
@@ -222,6 +239,15 @@ impl Event<'_> {
                 if !has_peer {
                     members.number("uid", uid.into());
                 }
+                members.number("count", count);
+            }
+            Self::PeersRefused { users, count } => {
+                members.number("users", users);
+                members.number("count", count);
+            }
+            Self::RequestRefused { operation, code, count } => {
+                members.text("operation", operation);
+                members.optional_number("code", code.map(u64::from));
                 members.number("count", count);
             }
             Self::DaemonStart { reason }
