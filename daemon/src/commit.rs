@@ -146,7 +146,7 @@ fn via<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Via<'a> {
         on_behalf_of: facts
             .on_behalf_of
             .as_ref()
-            .map(|named| OnBehalfOf { uid: named.uid, unit: named.unit.as_deref() }),
+            .map(|named| OnBehalfOf { uid: named.uid, gid: named.gid, unit: named.unit.as_deref() }),
         rule: facts.rule.as_deref(),
     }
 }

@@ -15,7 +15,10 @@ use std::{
 };
 
 use interprocess::os::unix::uds_local_socket::tokio::Listener;
-use keyagent_core::audit::record::{Event, Via};
+use keyagent_core::{
+    audit::record::{Event, Via},
+    policy::Rights,
+};
 use keyagent_sys::{limits, thread::scrub_stack};
 use tokio::{sync::mpsc::UnboundedSender, time::sleep};
 
@@ -48,13 +51,13 @@ pub(crate) fn max_connections() -> usize {
 }
 
 /// An accepted connection on its way to a worker.
-pub(crate) struct Accepted<R> {
+pub(crate) struct Accepted {
     /// The socket.
     pub(crate) socket: OwnedFd,
     /// As the kernel told at accept.
     pub(crate) principal: Arc<Principal>,
     /// What the policy gives it.
-    pub(crate) rights: R,
+    pub(crate) rights: Rights,
     /// Its share of the connection limits.
     pub(crate) seat: Seat,
 }
@@ -96,11 +99,11 @@ impl Doors {
 /// Accepts for ever whom `admit` gives rights, spreading connections over the workers.
 ///
 /// `admit` is only asked about peers that the kernel identifies; without rights a connection ends unread.
-pub(crate) async fn accept_all<R>(
+pub(crate) async fn accept_all(
     shared: Arc<Shared>,
     mut doors: Doors,
-    workers: Vec<UnboundedSender<Accepted<R>>>,
-    admit: impl Fn(&Principal) -> Option<R>,
+    workers: Vec<UnboundedSender<Accepted>>,
+    admit: impl Fn(&Principal) -> Option<Rights>,
 ) {
     let seats = Arc::new(Seats::new(max_connections()));
     let mut identifier = Identifier::new();
@@ -124,7 +127,7 @@ pub(crate) async fn accept_all<R>(
                 refuse(&shared, &principal);
                 continue;
             };
-            let Some(seat) = seats.take(principal.uid) else {
+            let Some(seat) = seats.take(principal.uid, rights.sees_everything()) else {
                 // Full: the peer sees its connection end and may try again.
                 continue;
             };

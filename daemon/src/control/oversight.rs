@@ -84,7 +84,7 @@ pub(super) fn watch(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<
     let Ok(WatchRequest { after, .. }) = codec::decode(asked.body) else {
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
-    tell_events(&asked.shared.events.after(after), asked.id, replies)
+    tell_events(&asked.shared.events.after(after, asked.caller.rights), asked.id, replies)
 }
 
 /// Tells events.

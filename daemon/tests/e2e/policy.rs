@@ -9,7 +9,7 @@ mod matrix;
 mod obligations;
 mod reload;
 mod removal;
-mod stage;
+pub(crate) mod stage;
 mod user_mode;
 
 use keyagent_common::{

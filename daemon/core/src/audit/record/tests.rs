@@ -124,13 +124,13 @@ fn every_new_member_is_written_where_it_applies() {
     let via = Via {
         unit: Some("web.service"),
         socket: Some("agent"),
-        on_behalf_of: Some(OnBehalfOf { uid: 7, unit: Some("bridge.service") }),
+        on_behalf_of: Some(OnBehalfOf { uid: 7, gid: Some(50), unit: Some("bridge.service") }),
         rule: Some("web"),
     };
     let written = line(&Record { via, ..operation(None) });
     let expected = concat!(
         r#""metadata":{"uid":1000,"gid":1000,"pid":4242,"unit":"web.service","socket":"agent","#,
-        r#""on_behalf_of":{"uid":7,"unit":"bridge.service"},"rule":"web"}}"#
+        r#""on_behalf_of":{"uid":7,"gid":50,"unit":"bridge.service"},"rule":"web"}}"#
     );
     assert!(written.ends_with(expected), "{written}");
     let (salt, mac, id) = ([1; 16], [2; 32], [3; 16]);
@@ -193,7 +193,7 @@ fn no_line_is_longer_than_a_verifier_reads() {
     let via = Via {
         unit: Some(worst),
         socket: Some(worst),
-        on_behalf_of: Some(OnBehalfOf { uid: u32::MAX, unit: Some(worst) }),
+        on_behalf_of: Some(OnBehalfOf { uid: u32::MAX, gid: Some(u32::MAX), unit: Some(worst) }),
         rule: Some(worst),
     };
     let details = Details {
