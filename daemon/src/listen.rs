@@ -107,6 +107,7 @@ pub(crate) async fn accept_all(
 ) {
     let seats = Arc::new(Seats::new(max_connections()));
     let mut identifier = Identifier::new();
+    let needs_groups = |uid| !shared.policy().is_settled_by(uid);
     for worker in workers.iter().cycle() {
         // One connection a turn; a refused one does not count.
         loop {
@@ -115,7 +116,7 @@ pub(crate) async fn accept_all(
                 sleep(BACK_OFF).await;
                 continue;
             };
-            let (principal, rights) = match identifier.identify(socket.as_fd(), &name) {
+            let (principal, rights) = match identifier.identify(socket.as_fd(), &name, needs_groups) {
                 Ok(principal) => {
                     let rights = admit(&principal);
                     (principal, rights)

@@ -26,7 +26,8 @@ pub(crate) struct Principal {
     pub(crate) gid: u32,
     /// Process id; advisory, since numbers are used again.
     pub(crate) pid: i32,
-    /// Supplementary groups, ascending, without the one that stands for unmapped groups.
+    /// Supplementary groups, ascending, without the one that stands for unmapped groups; none where they were not
+    /// asked for.
     pub(crate) groups: Box<[u32]>,
     /// Systemd system unit of its control group; `None` whenever that is not certain.
     pub(crate) unit: Option<Arc<str>>,
@@ -65,15 +66,20 @@ impl Identifier {
         Self { overflow_user, overflow_group, units: Units::default() }
     }
 
-    /// Who has connected to the listening socket with this name.
+    /// Who has connected to the listening socket with this name; the groups only of whom `needs_groups` names by
+    /// uid: for whom may do everything it is a system call for nothing.
     pub(crate) fn identify(
         &mut self,
         connection: BorrowedFd<'_>,
         socket: &Arc<str>,
+        needs_groups: impl FnOnce(u32) -> bool,
     ) -> Result<Principal, Unidentified> {
         let Peer { uid, gid, pid } = peer::credentials(connection).map_err(Unidentified::Unknown)?;
-        let groups = peer::groups(connection).map_err(Unidentified::Unknown)?;
-        let groups = known_groups(groups, self.overflow_group);
+        let groups = if needs_groups(uid) {
+            known_groups(peer::groups(connection).map_err(Unidentified::Unknown)?, self.overflow_group)
+        } else {
+            Box::default()
+        };
         let process = peer::pidfd(connection);
         let unit = process.and_then(|process| self.units.unit_of(process.as_fd(), pid));
         let principal = Principal { uid, gid, pid, groups, unit, socket: Arc::clone(socket) };

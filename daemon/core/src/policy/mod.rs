@@ -77,6 +77,15 @@ impl Policy {
         Rights::resolve(self, subject)
     }
 
+    /// Whether a user may do everything by its uid alone: then nothing else about it needs to be known. No reload
+    /// changes that.
+    pub fn is_settled_by(&self, uid: u32) -> bool {
+        match self.mode {
+            Mode::User { owner } => owner == uid,
+            Mode::System => uid == 0,
+        }
+    }
+
     /// The role that the policy gives a subject beside its rules.
     fn role(&self, subject: &Subject<'_>) -> Role {
         match self.mode {
