@@ -130,6 +130,15 @@ fn what_was_staged_before_a_compromise_never_seals() {
 }
 
 #[test]
+fn the_very_next_version_of_a_compromise_counts() {
+    let mut keyring = keyring();
+    rotated(&mut keyring, "a", rotation(Reason::Manual, Takeover::Staged), NOW);
+    rotated(&mut keyring, "a", rotation(Reason::Compromise, Takeover::Grace), NOW);
+    let error = promote(&keyring, on("a", 2, NOW)).err();
+    assert_eq!(error, refused(LifeError::OlderThanCompromise { version: 2 }));
+}
+
+#[test]
 fn brakes_are_lifted_only_when_named() {
     let stopped = |brake| {
         let mut keyring = keyring();
