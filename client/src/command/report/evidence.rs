@@ -277,17 +277,20 @@ impl Evidence {
         let error = refused.or(code).or_else(|| line.error_message.clone()).unwrap_or_default();
         let caller = caller(line);
         let time = time(line);
-        let group = (line.event_type.clone(), caller.clone(), error.clone());
+        // A sum counts as what it sums up.
+        let summed = line.event_type == "request.refused";
+        let event_type = line.text("operation").filter(|_| summed).unwrap_or(&line.event_type).to_owned();
+        let group = (event_type.clone(), caller.clone(), error.clone());
         let group = self.failures.entry(group).or_insert_with(|| FailureGroup {
-            event_type: line.event_type.clone(),
+            event_type,
             caller,
             error,
             count: 0,
             first: time.clone(),
             last: String::new(),
         });
-        let summed = if line.event_type == "peer.refused" { line.number("count") } else { None };
-        group.count = group.count.saturating_add(summed.unwrap_or(1));
+        let count = line.number("count").filter(|_| summed || line.event_type == "peer.refused");
+        group.count = group.count.saturating_add(count.unwrap_or(1));
         group.last = time;
     }
 }

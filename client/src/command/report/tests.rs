@@ -30,13 +30,19 @@ fn uses_and_failures_are_summed_by_key_and_caller() {
         ("null,\"metadata\":{", "\"no\",\"metadata\":{\"code\":10,"),
     ];
     let other = line(&[("1001\",", "7\",")]);
-    let evidence =
-        evidence(&[line(&[]), line(&failed), line(&failed), other, line(&[("decrypt", "encrypt")])]);
-    assert_eq!(evidence.log.lines, 5);
+    let many = [
+        ("\"event_type\":\"decrypt\"", "\"event_type\":\"request.refused\""),
+        ("\"success\":true", "\"success\":false"),
+        ("null,\"metadata\":{", "\"no\",\"metadata\":{\"operation\":\"decrypt\",\"code\":10,\"count\":998,"),
+    ];
+    let encrypted = line(&[("decrypt", "encrypt")]);
+    let evidence = evidence(&[line(&[]), line(&failed), line(&failed), other, encrypted, line(&many)]);
+    assert_eq!(evidence.log.lines, 6);
     let access: Vec<_> = evidence.access.values().map(|a| (a.caller.as_str(), a.uses, a.failures)).collect();
     assert_eq!(access, [("uid 1001 (unit billing.service)", 4, 2), ("uid 7 (unit billing.service)", 1, 0)]);
     let failures: Vec<_> = evidence.failures.values().map(|f| (f.error.as_str(), f.count)).collect();
-    assert_eq!(failures, [("DENIED", 2)]);
+    assert_eq!(failures, [("DENIED", 1000)]);
+    assert!(evidence.failures.values().all(|group| group.event_type == "decrypt"));
     let text = markdown::document(&evidence);
     assert!(
         text.contains("| billing | uid 1001 (unit billing.service) | 4 | 2 | 2026-11-22 02:20:05Z |"),
