@@ -1,14 +1,13 @@
 //! Who has a right on which key, kept with the key: whoever loses it starts the timer of a rotation.
 
-use keyagent_common::{op::WatchSeverity, report::Report};
+use keyagent_common::{error::ErrorCode, op::WatchSeverity, report::Report};
 use keyagent_core::{audit::record::Event, change};
 
 use crate::{
     audit_log::Line,
     clock,
-    control::{self, NotChanged},
+    control::{self, Changed, NotChanged, Recorded},
     state::Shared,
-    store,
 };
 
 /// Compares the lists in the keyring with the policy in use, and records what is different.
@@ -20,33 +19,68 @@ pub(crate) fn record(shared: &Shared) -> Result<(), Report> {
     }
     let policy = shared.policy();
     let due_seconds = shared.tunable().rotation_due.as_secs();
-    let outcome = control::change(shared, |keyring| {
+    let changed = control::change(shared, |keyring| {
         let subjects = |key: &str| policy.subjects_of_key(key);
         let recorded = change::record_access(keyring, subjects, clock::unix_seconds(), due_seconds);
         let recorded = recorded.map_err(|error| {
-            Report::new(keyagent_common::error::ErrorCode::Configuration, "the policy cannot be recorded")
+            Report::new(ErrorCode::Configuration, "the policy cannot be recorded")
                 .why(error.to_string())
                 .fix("keyagent policy check")
         })?;
         Ok(match recorded {
-            Some((draft, list)) => (Some(draft), list),
-            None => (None, Vec::new()),
+            Some((draft, list)) => (Some(draft), Lists::of(list)),
+            None => (None, Lists(Vec::new())),
         })
     });
-    let changes = match outcome {
-        Ok((list, _)) => list,
+    let Changed { result, unrecorded, .. } = match changed {
+        Ok(changed) => changed,
+        // Locked meanwhile: unlocking does it.
+        Err(NotChanged::Refused(report)) if report.code == ErrorCode::Locked => return Ok(()),
         Err(NotChanged::Refused(report) | NotChanged::NotStored(report)) => return Err(report),
     };
-    for change in changes.iter().filter(|change| !change.first) {
-        let (gained, lost) = (change.gained.join(" "), change.lost.join(" "));
-        let event = Event::AccessChange { gained: &gained, lost: &lost, due_at: change.due_at };
-        let line = Line { key: Some(&change.key), ..Line::own(event) };
-        shared.audit.append(&[line]).map_err(|error| store::unrecorded(&error))?;
-        if change.due_at.is_some() {
-            shared.rotations.notify_one();
-            let message = format!("{lost} lost access: rotate the key");
-            shared.events.push("rotation_due", WatchSeverity::Warning, &change.key, message);
-        }
+    for List { change, lost, .. } in result.changed().filter(|list| list.change.due_at.is_some()) {
+        shared.rotations.notify_one();
+        let message = format!("{lost} lost access: rotate the key");
+        shared.events.push("rotation_due", WatchSeverity::Warning, &change.key, message);
     }
-    Ok(())
+    unrecorded.map_or(Ok(()), Err)
+}
+
+/// Lists that changed.
+struct Lists(Vec<List>);
+
+struct List {
+    change: change::AccessChange,
+    /// As the log writes them.
+    gained: String,
+    lost: String,
+}
+
+impl Lists {
+    fn of(changes: Vec<change::AccessChange>) -> Self {
+        let list = |change: change::AccessChange| {
+            let (gained, lost) = (change.gained.join(" "), change.lost.join(" "));
+            List { change, gained, lost }
+        };
+        Self(changes.into_iter().map(list).collect())
+    }
+
+    /// Those that there was a list before for.
+    fn changed(&self) -> impl Iterator<Item = &List> {
+        self.0.iter().filter(|list| !list.change.first)
+    }
+}
+
+impl Recorded for Lists {
+    fn lines(&self) -> Vec<Line<'_>> {
+        self.changed().map(List::line).collect()
+    }
+}
+
+impl List {
+    fn line(&self) -> Line<'_> {
+        let Self { change, gained, lost } = self;
+        let event = Event::AccessChange { gained, lost, due_at: change.due_at };
+        Line { key: Some(&change.key), ..Line::own(event) }
+    }
 }

@@ -126,6 +126,7 @@ fn line<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Line<'a> {
         code: facts.failure.map(|failure| failure.code() as u16),
         reason: None,
         context: &facts.context,
+        ..Details::default()
     };
     Line {
         event: Event::Operation { name: facts.operation.name(), details },

@@ -9,7 +9,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -127,9 +127,11 @@ pub(crate) fn load(shared: &Shared) -> Result<Loaded, Report> {
     Ok(loaded)
 }
 
-/// Takes a configuration into use.
+/// Takes a configuration into use. `reloads` is held.
 pub(crate) fn take(shared: &Shared, loaded: Loaded, reason: &str) -> Result<(), Report> {
     let Loaded { tunable, policy, .. } = loaded;
+    // First, so that a larger budget has room for what follows.
+    shared.audit.configure(tunable.log);
     let digest = *policy.digest();
     let changed = digest != *shared.policy().digest();
     if changed {
@@ -139,16 +141,24 @@ pub(crate) fn take(shared: &Shared, loaded: Loaded, reason: &str) -> Result<(), 
         shared.set_policy(policy);
         shared.events.push("policy_change", WatchSeverity::Warning, "", format!("another policy: {reason}"));
     }
-    shared.audit.configure(tunable.log);
     shared.failure_alerts.set_threshold(tunable.failures);
     shared.set_tunable(tunable);
     Ok(())
 }
 
+/// What is said when only the lists of who has access to which key could not be brought up to date.
+pub(crate) fn in_force_all_the_same(mut report: Report) -> Report {
+    report.what =
+        format!("the configuration is in use, but who lost access is not recorded: {}", report.what);
+    report
+}
+
 /// The same where nobody waits for an answer; what fails is told on stderr and to watchers.
 pub(crate) fn reload_quietly(shared: &Shared, reason: &str) {
-    let done =
-        load(shared).and_then(|loaded| take(shared, loaded, reason)).and_then(|()| access::record(shared));
+    let _one_at_a_time = shared.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+    let done = load(shared)
+        .and_then(|loaded| take(shared, loaded, reason))
+        .and_then(|()| access::record(shared).map_err(in_force_all_the_same));
     if let Err(report) = done {
         shared.events.push("reload_failed", WatchSeverity::Warning, "", report.what.clone());
         crate::report::failure(&report);

@@ -3,6 +3,7 @@
 //! In this order: decoded, authorised, served or refused because the agent is locked, recorded, answered.
 //! The record is in the log before the reply is written.
 
+mod change;
 mod engine;
 mod examine;
 mod keys;
@@ -34,8 +35,8 @@ use crate::{
     state::{Counters, Shared},
 };
 
+pub(crate) use change::{Changed, NotChanged, Recorded, change};
 pub(crate) use engine::{lock, reload};
-pub(crate) use keys::{NotChanged, change};
 pub(crate) use oversight::tell_events;
 
 /// One request that is not on data.
@@ -163,36 +164,6 @@ impl Asked<'_> {
             }
         }
         replies.error(self.id, code, body)
-    }
-
-    /// Records success, then answers.
-    fn done(
-        &self,
-        key: Option<&str>,
-        details: Details<'_>,
-        replies: &mut ReplyBuffer<'_>,
-        answer: impl FnOnce(&mut ReplyBuffer<'_>) -> Result<(), NoRoom>,
-    ) -> Result<(), NoRoom> {
-        let event = Event::Operation { name: self.operation.name(), details };
-        self.done_as(key, event, replies, answer)
-    }
-
-    /// The same for an event that has a shape of its own.
-    fn done_as(
-        &self,
-        key: Option<&str>,
-        event: Event<'_>,
-        replies: &mut ReplyBuffer<'_>,
-        answer: impl FnOnce(&mut ReplyBuffer<'_>) -> Result<(), NoRoom>,
-    ) -> Result<(), NoRoom> {
-        match self.shared.audit.append(&[Line { key, ..line_of(self.caller, event) }]) {
-            Ok(()) => answer(replies),
-            Err(error) => {
-                let mut report = engine::unwritable(&error);
-                report.what = "done, but the audit log cannot be written".into();
-                tell(replies, self.id, &report)
-            }
-        }
     }
 
     /// Records a failure, then tells it.

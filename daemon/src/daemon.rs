@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// Locked memory for keys.
-const ARENA_BYTES: usize = 256 << 10;
+const ARENA_BYTES: usize = 512 << 10;
 /// Most workers; each locks its own stack and scratch.
 const MAX_WORKERS: usize = 2;
 
@@ -124,11 +124,13 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
     let shared = Arc::new(Shared {
         engine: RwLock::new(engine),
         changes: Mutex::new(()),
+        reloads: Mutex::new(()),
+        key_check: Mutex::new(None),
         held: Held::default(),
         known: Mutex::new(known),
         policy_in_use: PolicyInUse::new(policy),
         tunable: RwLock::new(tunable),
-        bridge: Mutex::new(bridge),
+        bridge: Mutex::new(bridge.map(Arc::new)),
         audit,
         pin_file,
         arena,
@@ -154,6 +156,14 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
         timers: Notify::new(),
     });
     begin(&shared)?;
+    warn_of_weaknesses(backing);
+    let result = serve(&shared, workers);
+    drop(store_lock);
+    result
+}
+
+/// What makes this daemon less than it should be.
+fn warn_of_weaknesses(backing: Backing) {
     if backing == Backing::Unlocked {
         crate::report::warn(&"DEGRADED: memory is not locked (--allow-unlocked-memory)");
     }
@@ -163,9 +173,6 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
     if thread::CONTROL_UNSCRUBBED {
         crate::report::warn(&"DANGER: a control build of the memory test: keys lie open on ordinary stacks");
     }
-    let result = serve(&shared, workers);
-    drop(store_lock);
-    result
 }
 
 /// What the log says of a start beyond its first lines: the policy that holds, and who gained or lost access.

@@ -2,7 +2,17 @@
 //!
 //! The engine is read under a shared guard for the length of one burst; whoever locks, unlocks or changes
 //! keys takes it exclusively. So "locked" is true for everybody at one moment, and the keys are gone when
-//! `lock` answers. Whoever takes `changes` too takes it first.
+//! `lock` answers.
+//!
+//! Whoever takes several of these takes them in this order, and may leave some out:
+//!
+//! 1. `reloads`: held over reading, taking and recording a configuration, so that the one read last is the one in
+//!    use;
+//! 2. `changes`: held over a change of the keyring, from its snapshot to its place in memory, and over an unlock;
+//!    `lock` takes it only once the engine is wiped, to wait for a change that is under way: it holds keys of its own;
+//! 3. `bridge`: over examining the log at unlock, which may take long: nobody who holds the engine waits for it;
+//! 4. `engine`: never held exclusively while a keyring is read, staged or put in place, nor while a log is examined;
+//! 5. all others, of which nobody holds two.
 
 use std::{
     sync::{
@@ -12,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyagent_common::layout::Layout;
+use keyagent_common::{layout::Layout, op::CheckResult};
 use keyagent_core::{
     audit::bridge::BridgeSecret,
     engine::{Engine, LockedEngine},
@@ -97,14 +107,23 @@ pub(crate) struct Use {
     last: AtomicU64,
     /// When the engine was unlocked.
     unlocked: AtomicU64,
+    /// How often a lock was asked for, whether or not anything was unlocked then.
+    locks: AtomicU64,
 }
+
+/// The last look at the source of the master key: what it came to.
+pub(crate) type KeyCheck = Mutex<Option<(CheckResult, String)>>;
 
 /// Shared by all threads.
 pub(crate) struct Shared {
     /// The engine in use.
     pub(crate) engine: RwLock<EngineState>,
-    /// Held by whoever changes the keyring or exchanges the engine.
+    /// Held by whoever changes the keyring or unlocks.
     pub(crate) changes: Mutex<()>,
+    /// Held by whoever reads and takes a configuration.
+    pub(crate) reloads: Mutex<()>,
+    /// What overseers saw of the master key; others are told the same.
+    pub(crate) key_check: KeyCheck,
     /// Keys that are refused although the keyring does not say so.
     pub(crate) held: Held,
     /// Which keyring the engine serves.
@@ -114,7 +133,7 @@ pub(crate) struct Shared {
     /// What a reload can change beside the policy.
     pub(crate) tunable: RwLock<Tunable>,
     /// The first key of the log's segment, if the daemon started locked and was not unlocked since.
-    pub(crate) bridge: Mutex<Option<BridgeSecret<LockedArena>>>,
+    pub(crate) bridge: Mutex<Option<Arc<BridgeSecret<LockedArena>>>>,
     /// The audit log.
     pub(crate) audit: AuditLog,
     /// Its pin.
@@ -232,6 +251,17 @@ impl Shared {
         self.usage.unlocked.store(now, Ordering::Relaxed);
         self.usage.last.store(now, Ordering::Relaxed);
         self.timers.notify_one();
+    }
+
+    /// Notes that a lock was asked for: an unlock that began before comes to nothing. The engine is held
+    /// exclusively.
+    pub(crate) fn note_lock(&self) {
+        self.usage.locks.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often a lock was asked for.
+    pub(crate) fn locks(&self) -> u64 {
+        self.usage.locks.load(Ordering::Acquire)
     }
 
     /// Notes an operation on data.

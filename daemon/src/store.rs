@@ -101,7 +101,16 @@ pub(crate) fn read(
     Keyring::open(arena, &bytes, master).map(Some).map_err(|error| unusable(&layout.keyring, &error))
 }
 
-/// Puts the next generation in place: intent, rename, commit.
+/// What is not as it should be, although the keyring is in place and in use.
+#[derive(Debug, Default)]
+pub(crate) struct Shortfall {
+    /// The folder could not be synced: after a power loss the keyring before this one may be found.
+    pub(crate) unsynced: Option<Report>,
+    /// The log has no line of it but the intent.
+    pub(crate) unrecorded: Option<Report>,
+}
+
+/// [`commit_recording`] without further lines; what falls short is told on stderr.
 pub(crate) fn commit(
     keyring: &mut Keyring<LockedArena>,
     draft: Draft<LockedArena>,
@@ -109,6 +118,27 @@ pub(crate) fn commit(
     layout: &Layout,
     before_it_is_in_place: impl FnOnce(&Keyring<LockedArena>, &PreparedCommit) -> Result<(), Report>,
 ) -> Result<(), Report> {
+    let Shortfall { unsynced, unrecorded } =
+        commit_recording(keyring, draft, log, layout, before_it_is_in_place, &[])?;
+    for report in unsynced.into_iter().chain(unrecorded) {
+        crate::report::failure(&report);
+    }
+    Ok(())
+}
+
+/// Puts the next generation in place: intent, rename, commit. `lines` say what was done; they are in one group
+/// with the commit, synced.
+///
+/// An error means that nothing was changed. From the rename on there is none any more: what the disk holds is what
+/// is used.
+pub(crate) fn commit_recording(
+    keyring: &mut Keyring<LockedArena>,
+    draft: Draft<LockedArena>,
+    log: &AuditLog,
+    layout: &Layout,
+    before_it_is_in_place: impl FnOnce(&Keyring<LockedArena>, &PreparedCommit) -> Result<(), Report>,
+    lines: &[Line<'_>],
+) -> Result<Shortfall, Report> {
     let standing = log.sync_for_pin().map_err(|error| unrecorded(&error))?;
     let pin = standing.map(|standing| standing.pin(keyring));
     let prepared =
@@ -118,10 +148,26 @@ pub(crate) fn commit(
     log.append_durably(&[Line::own(Event::KeyringIntent { generation, digest })])
         .map_err(|error| unrecorded(&error))?;
     before_it_is_in_place(keyring, &prepared)?;
-    staged.place().map_err(|error| failed(&error))?;
-    log.append_durably(&[Line::own(Event::KeyringCommit { generation, digest })])
-        .map_err(|error| unrecorded(&error))?;
-    keyring.confirm(prepared).map_err(|error| unusable(&layout.keyring, &error))
+    let mut shortfall = Shortfall::default();
+    if let Err(error) = staged.place() {
+        if !is_in_place(layout, digest) {
+            return Err(failed(&error));
+        }
+        shortfall.unsynced = Some(failed(&error));
+    }
+    let mut group = vec![Line::own(Event::KeyringCommit { generation, digest })];
+    group.extend_from_slice(lines);
+    shortfall.unrecorded = log.append_durably(&group).err().map(|error| unrecorded(&error));
+    // Cannot fail: the draft is of this very keyring, which nobody else changes.
+    keyring.confirm(prepared).map_err(|error| unusable(&layout.keyring, &error))?;
+    Ok(shortfall)
+}
+
+/// Whether the keyring on disk is the one with this head, as when a rename was done and only the folder not synced.
+fn is_in_place(layout: &Layout, head_digest: &[u8; 32]) -> bool {
+    let read = files::read_whole(&layout.keyring, MAX_FILE_BYTES as u64).ok().flatten();
+    let seen = read.and_then(|bytes| keyagent_core::keyring::examine(&bytes).ok());
+    seen.is_some_and(|seen| seen.head_digest == *head_digest)
 }
 
 /// The keyring on disk against the one in use; its generation.

@@ -5,7 +5,7 @@
 //! caller, key and operation (or because it may do everything), and a rule of the caller it names, as far as the
 //! first one lets it say who that is. A role is never lent: naming an admin gives nothing that a rule does not.
 
-use alloc::{collections::BTreeMap, sync::Arc};
+use alloc::sync::Arc;
 use core::marker::PhantomData;
 
 use keyagent_common::{context::Context, op::Operation};
@@ -82,29 +82,29 @@ impl<'k, O: Operation + ?Sized> Permission<'_, 'k, O> {
 }
 
 impl<'k, O: DataOperation> Grant<'k, O> {
-    /// Permission for one version of the key, whose expanded state is among `ciphers`.
+    /// Permission for one version of the key, whose expanded state `cipher` gives; it is asked for last.
     ///
-    /// Refused where a brake is on the key; in maintenance for whatever seals; for a version not in use.
+    /// Refused where a brake is on the key, its own or the one that is `held` beside it; in maintenance for whatever
+    /// seals; for a version not in use.
     pub(crate) fn authorize<A: Arena>(
         self,
         version: &'k Version,
-        ciphers: &'k BTreeMap<[u8; 32], MessageCipher<A>>,
+        held: Option<Brake>,
         maintenance: bool,
+        cipher: impl FnOnce() -> Result<&'k MessageCipher<A>, OperationError>,
     ) -> Result<Authorized<'k, A, O>, OperationError> {
         let key = self.key;
-        match key.brake() {
+        match key.brake().max(held) {
             Some(Brake::Disabled) => return Err(OperationError::KeyDisabled),
             Some(Brake::Compromised) => return Err(OperationError::KeyCompromised),
             None if O::SEALS && maintenance => return Err(OperationError::Maintenance),
             None => {}
         }
         let key_id = version.key_id().ok_or(OperationError::UnknownKeyId)?;
-        // A version in use without its state is one that is refused in memory only.
-        let missing = match version.state {
-            State::Primary | State::Grace => OperationError::KeyDisabled,
-            _ => OperationError::UnknownKeyId,
-        };
-        let cipher = ciphers.get(key_id).ok_or(missing)?;
+        if !matches!(version.state, State::Primary | State::Grace) {
+            return Err(OperationError::UnknownKeyId);
+        }
+        let cipher = cipher()?;
         Ok(Authorized { key, version, key_id, cipher, reveal: self.reveal, operation: PhantomData })
     }
 }

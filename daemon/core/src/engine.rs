@@ -3,7 +3,7 @@
 //! Decides without I/O and holds no lock. The locked engine has none of this: it is another type in
 //! the daemon, so that no `Option` of a key exists anywhere.
 
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 use keyagent_common::{
     codec,
@@ -17,16 +17,26 @@ use crate::{
     arena::Arena,
     authorize::Permission,
     caller::Caller,
-    cipher::MessageCipher,
-    keyring::{Class, Key, Keyring, KeyringError, State, Version},
+    cipher::NONCE_BYTES,
+    entropy::Entropy,
+    keyring::{Brake, Class, Key, Keyring, KeyringError, Version},
     ops::{DataOperation, OperationError, Target, Work},
     reply::ReplyBuffer,
 };
 
-/// A keyring with the expanded state of every usable version.
+mod states;
+
+pub use states::KEPT_STATES;
+use states::States;
+
+const PROBE_LABEL: &[u8] = b"keyagent/v1 health\0";
+
+/// A keyring with the expanded states of as many versions as may be kept.
 pub struct Engine<A: Arena> {
     keyring: Keyring<A>,
-    ciphers: BTreeMap<[u8; 32], MessageCipher<A>>,
+    states: States<A>,
+    /// Brakes that the keyring does not know of, by name of the key.
+    held: BTreeMap<String, Brake>,
 }
 
 /// A request on data, as it came out of its frame.
@@ -87,35 +97,72 @@ impl OnBehalf {
 }
 
 impl<A: Arena> Engine<A> {
-    /// Expands every usable version of a keyring into the arena.
+    /// Takes a keyring into use. At most [`KEPT_STATES`] of its versions are expanded for good, in the arena; the
+    /// others are expanded there for each request.
+    ///
+    /// Fails only where a record does not open.
     pub fn new(arena: &A, keyring: Keyring<A>) -> Result<Self, KeyringError> {
-        let mut ciphers = BTreeMap::new();
-        for (id, version) in usable_versions(&keyring) {
-            ciphers.insert(*id, keyring.load_cipher(arena, version)?);
-        }
-        Ok(Self { keyring, ciphers })
+        Self::keeping(KEPT_STATES, arena, keyring)
     }
 
-    /// Takes the next generation of its keyring into use: states that are still good stay, others are expanded
-    /// or wiped.
-    pub fn adopt(&mut self, arena: &A, keyring: Keyring<A>) -> Result<(), KeyringError> {
-        let mut ciphers = BTreeMap::new();
-        for (id, version) in usable_versions(&keyring) {
-            let cipher = match self.ciphers.remove(id) {
-                Some(cipher) => cipher,
-                None => keyring.load_cipher(arena, version)?,
-            };
-            ciphers.insert(*id, cipher);
-        }
-        self.ciphers = ciphers;
+    fn keeping(most: usize, arena: &A, keyring: Keyring<A>) -> Result<Self, KeyringError> {
+        let mut engine = Self { keyring, states: States::new(arena, most), held: BTreeMap::new() };
+        engine.renew()?;
+        Ok(engine)
+    }
+
+    /// Takes the next generation of its keyring into use, whatever room there is: it is on the disk already.
+    pub fn adopt(&mut self, keyring: Keyring<A>) {
         self.keyring = keyring;
-        Ok(())
+        // A version that does not open is asked for again when it is needed, and the request says that it failed.
+        let _ = self.renew();
     }
 
-    /// Wipes the states of keys by name, so that nothing is done with them until the engine is made anew.
-    pub fn forget(&mut self, is_meant: impl Fn(&str) -> bool) {
-        let Self { keyring, ciphers } = self;
-        ciphers.retain(|id, _| !keyring.version_by_id(id).is_some_and(|(key, _)| is_meant(&key.name)));
+    /// Brakes beside those of the keyring, by names of keys; for each key the stronger one holds. The states of
+    /// the keys are wiped. These replace the ones held before.
+    pub fn hold(&mut self, brakes: BTreeMap<String, Brake>) {
+        self.held = brakes;
+        // As in `adopt`.
+        let _ = self.renew();
+    }
+
+    fn renew(&mut self) -> Result<(), KeyringError> {
+        let Self { keyring, states, held } = self;
+        states.renew(keyring, |key| brake(held, key).is_some())
+    }
+
+    /// Seals and opens a few random bytes under the primary version of one key, chosen at random among those that
+    /// no brake is on; its name. `None` if there is no such key.
+    pub fn round_trip(&self, entropy: &mut dyn Entropy) -> Result<Option<&str>, (&str, KeyringError)> {
+        let keys = self.keyring.keys().iter();
+        let served = keys.filter(|key| key.class == Class::Message && brake(&self.held, key).is_none());
+        let served: Vec<_> = served.filter_map(|key| Some((key, key.primary()?))).collect();
+        let mut random = [0; 8];
+        let drawn = entropy.fill(&mut random);
+        let place = u64::from_le_bytes(random).checked_rem(served.len() as u64).unwrap_or_default();
+        let Some((key, version)) = usize::try_from(place).ok().and_then(|place| served.get(place)) else {
+            return Ok(None);
+        };
+        let proved = drawn.map_err(KeyringError::from).and_then(|()| self.prove(version, entropy));
+        proved.map(|()| Some(key.name.as_str())).map_err(|error| (key.name.as_str(), error))
+    }
+
+    /// What is sealed under a version opens again; a probe never leaves.
+    fn prove(&self, version: &Version, entropy: &mut dyn Entropy) -> Result<(), KeyringError> {
+        let (mut probe, mut nonce) = ([0; 32], [0; NONCE_BYTES]);
+        entropy.fill(&mut probe)?;
+        entropy.fill(&mut nonce)?;
+        let mut made = None;
+        let cipher = self.states.find(&self.keyring, version, &mut made)?;
+        let mut bytes = probe;
+        let tag = cipher.seal_in_place(&nonce, PROBE_LABEL, &mut bytes)?;
+        let changed = bytes != probe;
+        let opened = cipher.open_in_place(&nonce, PROBE_LABEL, &mut bytes, &tag).is_ok();
+        if changed && opened && bytes == probe {
+            Ok(())
+        } else {
+            Err(KeyringError::Damaged("what was just sealed does not open"))
+        }
     }
 
     /// The keyring behind the engine.
@@ -208,7 +255,10 @@ impl<A: Arena> Engine<A> {
             refusal.error
         })?;
         facts.rule.clone_from(&grant.rule);
-        let authorized = grant.authorize(version, &self.ciphers, work.maintenance)?;
+        let (mut made, held) = (None, self.held.get(&key.name).copied());
+        let authorized = grant.authorize(version, held, work.maintenance, || {
+            self.states.find(&self.keyring, version, &mut made).map_err(|error| no_state(&error))
+        })?;
         O::run(&authorized, &decoded, context, request.id, work, replies)
     }
 
@@ -258,12 +308,17 @@ impl<A: Arena> Engine<A> {
     }
 }
 
-/// Versions that seal or open messages, with their ids.
-fn usable_versions<A: Arena>(keyring: &Keyring<A>) -> impl Iterator<Item = (&[u8; 32], &Version)> {
-    let messages = keyring.keys().iter().filter(|key| key.class == Class::Message);
-    let usable = |version: &&Version| matches!(version.state, State::Primary | State::Grace);
-    let versions = messages.flat_map(|key| &key.versions).filter(usable);
-    versions.filter_map(|version| Some((version.key_id()?, version)))
+/// The stronger one of a key's own brake and of the one held beside it.
+fn brake(held: &BTreeMap<String, Brake>, key: &Key) -> Option<Brake> {
+    key.brake().max(held.get(&key.name).copied())
+}
+
+/// What a caller is told if there is no state to work with.
+fn no_state(error: &KeyringError) -> OperationError {
+    match error {
+        KeyringError::Arena(_) => OperationError::Busy,
+        _ => OperationError::Internal,
+    }
 }
 
 /// The body of an error reply.

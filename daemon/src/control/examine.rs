@@ -155,9 +155,10 @@ fn about_the_work(shared: &Shared, add: &mut impl FnMut(&str, String)) {
 pub(super) fn health(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
     let shared = asked.shared;
     let locked = shared.is_locked();
+    let oversees = asked.caller.rights.sees_everything();
     let checks = [
         ("canary", canary(shared)),
-        ("master_key", master_key(shared)),
+        ("master_key", if oversees { master_key(shared) } else { master_key_as_seen(shared) }),
         (
             "store",
             outcome(store::compare_with_disk(shared).map(|generation| format!("generation {generation}"))),
@@ -176,7 +177,6 @@ pub(super) fn health(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
     };
     let error = checks.iter().find(|(_, (result, _))| *result == CheckResult::Failed);
     let error = error.map(|(_, (_, message))| message.as_str()).unwrap_or_default();
-    let oversees = asked.caller.rights.sees_everything();
     let told = checks.iter().filter(|_| oversees);
     let checks = told.map(|(name, (result, message))| Check { name, result: *result, message }).collect();
     let error = if oversees || error.is_empty() { error } else { "a check failed" };
@@ -196,14 +196,34 @@ fn outcome<E: std::fmt::Display>(result: Result<String, E>) -> Outcome {
 fn canary(shared: &Shared) -> Outcome {
     match &*shared.engine.read().unwrap_or_else(PoisonError::into_inner) {
         EngineState::Locked(_) => (CheckResult::Warning, "locked: keyagent unlock".into()),
-        EngineState::Unlocked(engine) => outcome(
-            engine.keyring().round_trip(&mut SystemEntropy).map(|()| "opens, seals and opens again".into()),
-        ),
+        EngineState::Unlocked(engine) => {
+            if let Err(error) = engine.keyring().round_trip(&mut SystemEntropy) {
+                return (CheckResult::Failed, error.to_string());
+            }
+            match engine.round_trip(&mut SystemEntropy) {
+                Ok(None) => (CheckResult::Ok, "opens, seals and opens again; no key is served".into()),
+                Ok(Some(key)) => (CheckResult::Ok, format!("opens, seals and opens again, as does {key}")),
+                Err((key, error)) => (CheckResult::Failed, format!("{key}: {error}")),
+            }
+        }
     }
 }
 
-/// The source still holds the key of this keyring: after a restart it would be read again.
+/// What the last overseer was told of it: whoever only uses keys does not cause the source to be read.
+fn master_key_as_seen(shared: &Shared) -> Outcome {
+    let seen = shared.key_check.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    seen.unwrap_or_else(|| (CheckResult::Ok, "not looked at since the start".into()))
+}
+
+/// Looks, and keeps what it came to.
 fn master_key(shared: &Shared) -> Outcome {
+    let found = look_at_master_key(shared);
+    *shared.key_check.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+    found
+}
+
+/// The source still holds the key of this keyring: after a restart it would be read again.
+fn look_at_master_key(shared: &Shared) -> Outcome {
     let settings = &shared.settings;
     let Some(found) = source::fingerprint_now(&settings.origin, settings.lock_policy, &shared.arena) else {
         return (CheckResult::Ok, format!("came from {}, which cannot be asked again", settings.origin));

@@ -1,7 +1,6 @@
 //! Operations on keys: made, listed, refused and served again.
 //!
-//! One change at a time, from snapshot to disk to memory: data operations go on until the new keyring is
-//! in place, and no answer leaves before it is.
+//! No answer leaves before the change is in place and recorded ([`super::change`]).
 
 use std::sync::PoisonError;
 
@@ -16,32 +15,26 @@ use keyagent_common::{
     report::Report,
 };
 use keyagent_core::{
-    audit::record::Details,
+    audit::record::{Details, Event},
     change::{self, ChangeError, Selection},
-    keyring::{Brake, Class, Draft, Key, Keyring, KeyringError},
+    keyring::{Brake, Class, Key, Keyring, KeyringError},
     reply::{NoRoom, ReplyBuffer},
 };
 use keyagent_sys::memory::LockedArena;
 
-use super::{Asked, DENIED, MALFORMED};
-use crate::{
-    alarm, clock,
-    state::{EngineState, Shared},
-    store::{self, SystemEntropy},
+use super::{
+    Asked, DENIED, MALFORMED,
+    change::{Changed, NotChanged, Recorded, change, hold_in_engine},
 };
+use crate::{alarm, audit_log::Line, clock, commit::line_of, state::EngineState, store::SystemEntropy};
 
 /// Most keys in one reply to `key_list`.
 const MOST_AT_ONCE: usize = 256;
 /// Most bytes of one reply to `key_list`; the scratch of a worker holds it with room to spare.
 const MOST_BYTES: usize = 40 << 10;
 
-/// Why nothing was changed.
-pub(crate) enum NotChanged {
-    /// The request cannot be done.
-    Refused(Report),
-    /// The disk or the log did not take it.
-    NotStored(Report),
-}
+/// Most keys that get a line of their own where a brake is about all of them.
+const MOST_LINES: usize = 1000;
 
 /// `key_create`
 pub(super) fn create(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
@@ -52,7 +45,7 @@ pub(super) fn create(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
         return deny(asked, key, replies);
     }
     let shared = asked.shared;
-    let prepare = |keyring: &Keyring<LockedArena>| {
+    let prepare = |keyring: &Keyring<LockedArena>| -> Result<_, Report> {
         let name = parse(key)?;
         let class = Class::from_byte(class)
             .ok_or_else(|| Report::new(ErrorCode::InvalidRequest, "there is no such class of keys"))?;
@@ -63,17 +56,35 @@ pub(super) fn create(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
             .map_err(|error| refused(&error, key))?;
         Ok((Some(draft), made))
     };
+    let prepare = |keyring: &Keyring<LockedArena>| {
+        prepare(keyring).map(|(draft, made)| (draft, Made { asked, key, created: made }))
+    };
     match change(shared, prepare) {
-        Ok((made, generation)) => {
-            let details =
-                Details { key_id: Some(&made.key_id), version: Some(made.version), ..Details::default() };
+        Ok(Changed { result, generation, unrecorded }) => {
+            let made = result.created;
             shared.events.push("key_create", WatchSeverity::Info, key, "a key was made".into());
             let reply = KeyCreateReply { version: made.version, key_id: made.key_id, generation };
-            asked.done(Some(key), details, replies, |replies| replies.success(asked.id, &reply))
+            done(asked, unrecorded, replies, |replies| replies.success(asked.id, &reply))
         }
         Err(NotChanged::Refused(report) | NotChanged::NotStored(report)) => {
             asked.failed(Some(key), "", &report, replies)
         }
+    }
+}
+
+/// A key that was made.
+struct Made<'a> {
+    asked: &'a Asked<'a>,
+    key: &'a str,
+    created: change::Created,
+}
+
+impl Recorded for Made<'_> {
+    fn lines(&self) -> Vec<Line<'_>> {
+        let Self { asked, key, created } = self;
+        let details =
+            Details { key_id: Some(&created.key_id), version: Some(created.version), ..Details::default() };
+        vec![line(asked, Some(key), details)]
     }
 }
 
@@ -87,29 +98,31 @@ pub(super) fn disable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Resul
     }
     let shared = asked.shared;
     let brake = if compromised { Brake::Compromised } else { Brake::Disabled };
+    let details = Details { brake: Some(brake.as_str()), reason: some(reason), ..Details::default() };
+    let mut meant = Vec::new();
     let make = |keyring: &Keyring<LockedArena>| {
         let done = change::disable(keyring, selection(key)?, brake, reason, clock::unix_seconds());
         let (draft, changed) = done.map_err(|error| refused(&error, key))?;
-        Ok((Some(draft).filter(|_| !changed.is_empty()), changed))
+        meant.clone_from(&changed);
+        let draft = Some(draft).filter(|_| !changed.is_empty());
+        Ok((draft, Braked { asked, key, details, changed }))
     };
     let message = format!("{}: {reason}", brake.as_str());
     match change(shared, make) {
-        Ok((changed, generation)) => {
-            // What is stored need not be held.
-            shared.held.release(key);
-            if !changed.is_empty() {
+        Ok(changed) => {
+            if !changed.result.changed.is_empty() {
                 shared.events.push("key_disable", WatchSeverity::Critical, key, message);
             }
-            changed_reply(asked, key, reason, &changed, generation, replies)
+            changed_reply(asked, changed, replies)
         }
-        Err(NotChanged::Refused(report)) => asked.failed(named(key), reason, &report, replies),
+        Err(NotChanged::Refused(report)) => failed(asked, key, details, &report, replies),
         Err(NotChanged::NotStored(mut report)) => {
             // A brake holds although the disk does not take it, and the answer says so although the log may not.
-            hold_in_memory(shared, key);
+            shared.held.hold(meant, brake);
+            hold_in_engine(shared);
             shared.events.push("key_disable", WatchSeverity::Critical, key, message);
             report.what = "refused from now on, but only until the agent restarts".into();
-            let details =
-                Details { code: Some(report.code as u16), reason: Some(reason), ..Details::default() };
+            let details = Details { code: Some(report.code as u16), ..details };
             if asked.record(named(key), details, Some(&report.what)).is_err() {
                 alarm::audit_unwritable(shared);
             }
@@ -126,30 +139,68 @@ pub(super) fn enable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
     if !is_allowed_on(asked, key) {
         return deny(asked, key, replies);
     }
+    let shared = asked.shared;
+    let details = Details { lift_compromised, reason: some(reason), ..Details::default() };
+    let (mut left, mut released) = (Vec::new(), Vec::new());
     let make = |keyring: &Keyring<LockedArena>| {
-        let done = change::enable(keyring, selection(key)?, lift_compromised, reason);
+        let compromised = |name: &str| shared.held.brake(name) == Some(Brake::Compromised);
+        let done = change::enable_but(keyring, selection(key)?, lift_compromised, reason, compromised);
         let (draft, enabled) = done.map_err(|error| refused(&error, key))?;
-        let change::Enabled { changed, left_compromised } = enabled;
-        Ok((Some(draft).filter(|_| !changed.is_empty()), (changed, left_compromised)))
+        let change::Enabled { mut changed, left_compromised } = enabled;
+        let draft = Some(draft).filter(|_| !changed.is_empty());
+        left = left_compromised;
+        // Those that only this memory refuses count too.
+        released = shared.held.to_lift(key, lift_compromised);
+        changed.extend(released.iter().cloned());
+        changed.sort_unstable();
+        changed.dedup();
+        Ok((draft, Braked { asked, key, details, changed }))
     };
-    match change(asked.shared, make) {
-        Ok(((mut changed, left), generation)) => {
-            let released = release(asked.shared, key);
-            changed.extend(released.into_iter().filter(|name| !changed.contains(name)).collect::<Vec<_>>());
+    match change(shared, make) {
+        Ok(changed) => {
+            if !released.is_empty() {
+                shared.held.release(&released);
+                hold_in_engine(shared);
+            }
             if !left.is_empty() {
                 let message = format!("{} keys stay compromised: {}", left.len(), left.join(", "));
-                asked.shared.events.push("key_enable", WatchSeverity::Warning, key, message);
+                shared.events.push("key_enable", WatchSeverity::Warning, key, message);
             }
-            if !changed.is_empty() {
+            if !changed.result.changed.is_empty() {
                 let message = format!("served again: {reason}");
-                asked.shared.events.push("key_enable", WatchSeverity::Warning, key, message);
+                shared.events.push("key_enable", WatchSeverity::Warning, key, message);
             }
-            changed_reply(asked, key, reason, &changed, generation, replies)
+            changed_reply(asked, changed, replies)
         }
         Err(NotChanged::Refused(report) | NotChanged::NotStored(report)) => {
-            asked.failed(named(key), reason, &report, replies)
+            failed(asked, key, details, &report, replies)
         }
     }
+}
+
+/// Brakes that were put on or lifted.
+struct Braked<'a> {
+    asked: &'a Asked<'a>,
+    key: &'a str,
+    details: Details<'a>,
+    changed: Vec<String>,
+}
+
+impl Recorded for Braked<'_> {
+    /// One line that says how many; where all keys were meant, one for each behind it.
+    fn lines(&self) -> Vec<Line<'_>> {
+        let Self { asked, key, details, changed } = self;
+        let count = Some(changed.len() as u64);
+        let first = line(asked, named(key), Details { count, ..*details });
+        let each = changed.iter().filter(|_| key.is_empty()).take(MOST_LINES);
+        std::iter::once(first).chain(each.map(|name| line(asked, Some(name), *details))).collect()
+    }
+}
+
+/// A line about an operation that succeeded.
+fn line<'a>(asked: &'a Asked<'_>, key: Option<&'a str>, details: Details<'a>) -> Line<'a> {
+    let event = Event::Operation { name: asked.operation.name(), details };
+    Line { key, ..line_of(asked.caller, event) }
 }
 
 /// Whether the caller may do it with this key: a rule is about some keys only, and no name stands for all.
@@ -189,7 +240,7 @@ pub(super) fn list(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(
         .peekable();
     let (mut entries, mut bytes) = (Vec::new(), 0);
     while let Some(key) = visible.peek() {
-        let entry = entry(key, oversees, asked.shared.held.covers(&key.name));
+        let entry = entry(key, oversees, asked.shared.held.brake(&key.name));
         bytes += codec::encoded_bytes(&entry).unwrap_or(MOST_BYTES);
         if entries.len() >= limit || bytes > MOST_BYTES && !entries.is_empty() {
             break;
@@ -201,9 +252,8 @@ pub(super) fn list(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(
     replies.success(asked.id, &KeyListReply { keys: entries, more })
 }
 
-fn entry(key: &Key, oversees: bool, held: bool) -> KeyEntry<'_> {
-    let standing = match key.brake() {
-        None if held => KeyStanding::Disabled,
+fn entry(key: &Key, oversees: bool, held: Option<Brake>) -> KeyEntry<'_> {
+    let standing = match key.brake().max(held) {
         None => KeyStanding::Active,
         Some(Brake::Disabled) => KeyStanding::Disabled,
         Some(Brake::Compromised) => KeyStanding::Compromised,
@@ -219,7 +269,11 @@ fn entry(key: &Key, oversees: bool, held: bool) -> KeyEntry<'_> {
         name: &key.name,
         class: key.class as u8,
         standing,
-        standing_reason: if held { "until the agent restarts: not stored" } else { key.brake_reason() },
+        standing_reason: if held > key.brake() {
+            "until the agent restarts: not stored"
+        } else {
+            key.brake_reason()
+        },
         created_at: key.created_at,
         due_at: key.due().map_or(0, |due| due.at_unix),
         due_reason: key.due().map_or("", |due| due.reason),
@@ -229,74 +283,45 @@ fn entry(key: &Key, oversees: bool, held: bool) -> KeyEntry<'_> {
     }
 }
 
-/// Changes the keyring on disk, then in memory; the generation in use. Without a draft nothing changes.
-pub(crate) fn change<R>(
-    shared: &Shared,
-    make: impl FnOnce(&Keyring<LockedArena>) -> Result<(Option<Draft<LockedArena>>, R), Report>,
-) -> Result<(R, u64), NotChanged> {
-    let _one_at_a_time = shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut keyring = match &*shared.engine.read().unwrap_or_else(PoisonError::into_inner) {
-        EngineState::Unlocked(engine) => engine.keyring().clone(),
-        EngineState::Locked(_) => return Err(NotChanged::Refused(super::locked())),
-    };
-    let (draft, result) = make(&keyring).map_err(NotChanged::Refused)?;
-    let Some(draft) = draft else { return Ok((result, keyring.generation())) };
-    let layout = &shared.settings.layout;
-    store::commit(&mut keyring, draft, &shared.audit, layout, |_, _| Ok(()))
-        .map_err(NotChanged::NotStored)?;
-    let generation = keyring.generation();
-    shared.known.lock().unwrap_or_else(PoisonError::into_inner).advance(&keyring);
-    if let EngineState::Unlocked(engine) = &mut *shared.engine.write().unwrap_or_else(PoisonError::into_inner)
-    {
-        engine
-            .adopt(&shared.arena, keyring)
-            .map_err(|error| NotChanged::NotStored(store::unusable(&layout.keyring, &error)))?;
-        engine.forget(|name| shared.held.covers(name));
-    }
-    Ok((result, generation))
-}
-
-/// Refuses keys in memory only.
-fn hold_in_memory(shared: &Shared, key: &str) {
-    if let EngineState::Unlocked(engine) = &mut *shared.engine.write().unwrap_or_else(PoisonError::into_inner)
-    {
-        let meant = engine.keyring().keys().iter().filter(|found| key.is_empty() || found.name == key);
-        shared.held.hold(meant.map(|key| key.name.clone()));
-        engine.forget(|name| shared.held.covers(name));
-    }
-}
-
-/// Serves keys again that were refused in memory only; which they were.
-fn release(shared: &Shared, key: &str) -> Vec<String> {
-    let released = shared.held.release(key);
-    if !released.is_empty()
-        && let EngineState::Unlocked(engine) =
-            &mut *shared.engine.write().unwrap_or_else(PoisonError::into_inner)
-    {
-        let keyring = engine.keyring().clone();
-        if let Err(error) = engine.adopt(&shared.arena, keyring) {
-            crate::report::warn(&store::unusable(&shared.settings.layout.keyring, &error));
-        }
-        engine.forget(|name| shared.held.covers(name));
-    }
-    released
-}
-
 fn changed_reply(
     asked: &Asked<'_>,
-    key: &str,
-    reason: &str,
-    changed: &[String],
-    generation: u64,
+    changed: Changed<Braked<'_>>,
     replies: &mut ReplyBuffer<'_>,
 ) -> Result<(), NoRoom> {
-    let details = Details {
-        count: Some(changed.len() as u64),
-        reason: Some(reason).filter(|reason| !reason.is_empty()),
-        ..Details::default()
-    };
-    let reply = KeysChangedReply { changed: super::saturating_u32(changed.len()), generation };
-    asked.done(named(key), details, replies, |replies| replies.success(asked.id, &reply))
+    let Changed { result, generation, unrecorded } = changed;
+    let reply = KeysChangedReply { changed: super::saturating_u32(result.changed.len()), generation };
+    done(asked, unrecorded, replies, |replies| replies.success(asked.id, &reply))
+}
+
+/// Answers success, unless the log did not take it: then that is the answer.
+fn done(
+    asked: &Asked<'_>,
+    unrecorded: Option<Report>,
+    replies: &mut ReplyBuffer<'_>,
+    answer: impl FnOnce(&mut ReplyBuffer<'_>) -> Result<(), NoRoom>,
+) -> Result<(), NoRoom> {
+    let Some(mut report) = unrecorded else { return answer(replies) };
+    report.what = "done, but the audit log cannot be written".into();
+    super::tell(replies, asked.id, &report)
+}
+
+/// Records a failure with what was wanted, then tells it.
+fn failed(
+    asked: &Asked<'_>,
+    key: &str,
+    details: Details<'_>,
+    report: &Report,
+    replies: &mut ReplyBuffer<'_>,
+) -> Result<(), NoRoom> {
+    let details = Details { code: Some(report.code as u16), ..details };
+    match asked.record(named(key), details, Some(&report.what)) {
+        Ok(()) => super::tell(replies, asked.id, report),
+        Err(error) => super::tell(replies, asked.id, &super::engine::unwritable(&error)),
+    }
+}
+
+fn some(reason: &str) -> Option<&str> {
+    Some(reason).filter(|reason| !reason.is_empty())
 }
 
 fn named(key: &str) -> Option<&str> {

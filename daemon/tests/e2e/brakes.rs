@@ -4,6 +4,8 @@
 mod crashes;
 mod full;
 mod locked;
+mod many_keys;
+mod meanwhile;
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -143,7 +145,13 @@ fn compromised_is_stronger_than_disabled_and_lifted_by_its_name_alone() {
     assert_eq!(client.enable("one", true).unwrap().changed, 1);
     assert_eq!(client.decrypt(EMPTY, &one).unwrap(), b"1");
     daemon.terminate();
-    log::lines(&home);
+    let lines = log::lines(&home);
+    let of = |event: &str, member: &str| -> Vec<serde_json::Value> {
+        let of = lines.iter().filter(|line| line["event_type"] == event && line["provider"] == "one");
+        of.map(|line| line["metadata"][member].clone()).collect()
+    };
+    assert_eq!(of("key_disable", "brake"), ["disabled", "compromised", "disabled"]);
+    assert_eq!(of("key_enable", "lift_compromised"), [serde_json::Value::Null, true.into()]);
 }
 
 /// From the reply on, whatever is asked is refused.
@@ -194,7 +202,21 @@ fn the_kill_switch_holds_from_its_reply_on() {
     client.encrypt(EMPTY, b"x").unwrap();
     daemon.terminate();
     let lines = log::lines(&home);
-    assert_eq!((log::count(&lines, "key_disable"), log::count(&lines, "key_enable")), (1, 1));
+    for (event, brake) in [("key_disable", Some("disabled")), ("key_enable", None)] {
+        // How many, and behind that each by its name.
+        let of: Vec<_> = lines.iter().filter(|line| line["event_type"] == event).collect();
+        let names: Vec<_> = of.iter().map(|line| line["provider"].as_str()).collect();
+        assert_eq!(
+            names,
+            [None, Some("default"), Some("key-0"), Some("key-1"), Some("key-2"), Some("key-3")],
+            "{event}"
+        );
+        let counts: Vec<_> = of.iter().map(|line| line["metadata"]["count"].as_u64()).collect();
+        assert_eq!(counts, [Some(5), None, None, None, None, None]);
+        assert!(of.iter().all(|line| line["metadata"]["brake"].as_str() == brake));
+        let groups: Vec<_> = of.iter().map(|line| line.get("mac").is_some()).collect();
+        assert_eq!(groups, [false, false, false, false, false, true], "one group, with the commit");
+    }
     let sealed = lines.iter().filter(|line| line["event_type"] == "encrypt" && line["success"] == true);
     assert_eq!(sealed.count(), before.load(Ordering::SeqCst) + 1);
 }
@@ -226,7 +248,7 @@ fn users_with_rules_alone_pull_no_brake() {
     assert_eq!(as_user::send(daemon.socket(), OPERATOR, &frames), [denied, denied, ok, ok, ok]);
     daemon.terminate();
     let lines = log::lines(&home);
-    for (event, attempts) in [("key_create", 2), ("key_disable", 2), ("key_enable", 2), ("maintenance", 2)] {
+    for (event, attempts) in [("key_create", 2), ("key_disable", 3), ("key_enable", 3), ("maintenance", 2)] {
         assert_eq!(log::count(&lines, event), attempts, "{event}");
     }
 }

@@ -42,7 +42,7 @@ fn home() -> (Home, Vec<u8>) {
     client.create_key("one").unwrap();
     let sealed = client.encrypt_under("one", EMPTY, b"before").unwrap();
     daemon.terminate();
-    write_protected(&protected_key::beside(&home.key()), &home.master());
+    protect(&home);
     (home, sealed)
 }
 
@@ -51,6 +51,21 @@ fn command(home: &Home) -> Command {
     let mut command = home.command_without_key();
     command.arg("--key-file").arg(protected_key::beside(&home.key()));
     command
+}
+
+/// The same through another program, whose arguments come first.
+pub(crate) fn command_through(home: &Home, program: &[&str]) -> Command {
+    let inner = command(home);
+    let mut outer = Command::new(program[0]);
+    outer.args(&program[1..]).arg(inner.get_program()).args(inner.get_args()).env_clear();
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    outer
+}
+
+/// Puts the protected form of a home's key beside it.
+pub(crate) fn protect(home: &Home) -> [u8; 32] {
+    write_protected(&protected_key::beside(&home.key()), &home.master());
+    home.master()
 }
 
 fn start(home: &Home) -> Daemon {

@@ -53,18 +53,31 @@ pub fn enable<A: Arena>(
     lift_compromised: bool,
     reason: &str,
 ) -> Result<(Draft<A>, Enabled), ChangeError> {
+    enable_but(keyring, selection, lift_compromised, reason, |_| false)
+}
+
+/// [`enable`], where the keys whose names `is_compromised` says so of count as compromised whatever the keyring
+/// says: such a brake may not have reached the disk.
+pub fn enable_but<A: Arena>(
+    keyring: &Keyring<A>,
+    selection: Selection<'_>,
+    lift_compromised: bool,
+    reason: &str,
+    is_compromised: impl Fn(&str) -> bool,
+) -> Result<(Draft<A>, Enabled), ChangeError> {
     check_reason(reason)?;
     let mut draft = selection.draft(keyring)?;
     let mut enabled = Enabled::default();
     for key in draft.keys_mut().filter(|key| selection.covers(key)) {
+        let compromised = is_compromised(&key.name) || key.brake() == Some(Brake::Compromised);
         match key.brake() {
-            None => {}
-            Some(Brake::Compromised) if !lift_compromised => {
+            _ if compromised && !lift_compromised => {
                 if selection != Selection::All {
                     return Err(ChangeError::IsCompromised);
                 }
                 enabled.left_compromised.push(key.name.clone());
             }
+            None => {}
             Some(_) => {
                 key.release();
                 enabled.changed.push(key.name.clone());

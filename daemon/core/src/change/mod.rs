@@ -23,7 +23,7 @@ mod schedule;
 mod version;
 
 pub use access::{AccessChange, RecordedAccess, begin_access, record_access};
-pub use brake::{Enabled, disable, enable};
+pub use brake::{Enabled, disable, enable, enable_but};
 pub use configure::{Configured, MAX_DAYS, Settings, configure};
 pub use create::{Created, MAX_KEYS, MAX_NOTE_BYTES, create_key};
 pub use destroy::{Destroyed, KeyDestroyed, StillNeeded, destroy, destroy_key};

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod rights;
+mod states;
 
 /// Rights of the owner of a daemon that serves nobody else.
 fn owner() -> Rights {
@@ -65,8 +66,8 @@ fn engine(master: u8) -> Engine<HeapArena> {
 }
 
 /// Asks and returns code, body of the reply and failure of the facts.
-fn ask<T: codec::Encode>(
-    engine: &Engine<HeapArena>,
+fn ask<A: Arena, T: codec::Encode>(
+    engine: &Engine<A>,
     caller: &Caller<'_>,
     operation: OperationCode,
     request: &T,

@@ -12,7 +12,10 @@ use keyagent_common::{
     op::{Empty, OperationCode, Unlock, UnlockRequest},
 };
 
-use crate::support::{Client, Daemon, Home, agent::words, client::Reply, log, random_key, unhex};
+use crate::{
+    as_user,
+    support::{Client, Daemon, Home, am_root, client, log, random_key, skipped, unhex},
+};
 
 /// How long until it is locked; panics when that takes longer than `most`.
 fn time_until_locked(
@@ -123,37 +126,55 @@ fn a_locked_agent_answers_exactly_six_operations() {
 }
 
 #[test]
-fn wrong_keys_have_to_wait() {
+fn wrong_keys_of_an_operator_have_to_wait_and_nobody_else_does() {
+    const NAME: &str = "wrong_keys_of_an_operator_have_to_wait_and_nobody_else_does";
+    const OPERATOR: u32 = 54_322;
+    const ANOTHER: u32 = 54_323;
+    if !am_root() {
+        return skipped(NAME, "needs root to become another user");
+    }
     let home = Home::initialized();
-    let daemon = home.start();
+    let daemon = start(&home, "[operators]\nuids = [54322, 54323]\n");
+    as_user::open_for_all(&home);
     let mut client = daemon.client();
     client.lock().unwrap();
     let wrong = unhex(&random_key());
-    let try_to =
-        |client: &mut Client, master: &[u8]| -> Reply { client.ask::<Unlock>(&UnlockRequest { master }) };
-    for _ in 0..3 {
+    let attempt = |id: u32, master: &[u8]| client::request::<Unlock>(id, &UnlockRequest { master });
+    let right = home.master();
+    let frames: Vec<_> = (1..5).map(|id| attempt(id, &wrong)).chain([attempt(5, &right)]).collect();
+    let (refused, busy) = (ErrorCode::WrongMasterKey as u16, ErrorCode::Busy as u16);
+    let codes = as_user::send(daemon.socket(), OPERATOR, &frames);
+    assert_eq!(codes, [refused, refused, refused, busy, busy], "even the right key waits");
+    let again = as_user::send(daemon.socket(), OPERATOR, &[attempt(1, &[])]);
+    assert_eq!(again, [busy], "and another connection");
+    // Neither does another operator, nor the owner, however often the key is wrong.
+    assert_eq!(as_user::send(daemon.socket(), ANOTHER, &[attempt(1, &wrong)]), [refused]);
+    for _ in 0..5 {
         assert_eq!(client.unlock(&wrong), Err(ErrorCode::WrongMasterKey));
     }
-    let told = try_to(&mut client, &home.master());
-    assert_eq!(told.error(), ErrorCode::Busy, "even the right key waits");
-    assert!(words(&told).contains("wait 1 s"), "{}", words(&told));
-    // Whoever connects anew waits as well.
-    assert_eq!(daemon.client().unlock(&[]), Err(ErrorCode::Busy));
-    sleep(Duration::from_millis(1100));
-    assert_eq!(client.unlock(&wrong), Err(ErrorCode::WrongMasterKey));
-    let told = try_to(&mut client, &wrong);
-    assert!(words(&told).contains("wait 2 s"), "{}", words(&told));
-    sleep(Duration::from_millis(2100));
-    assert!(client.unlock(&home.master()).unwrap().changed);
+    assert!(client.unlock(&right).unwrap().changed);
     client.lock().unwrap();
-    // Counted anew.
-    for _ in 0..2 {
-        assert_eq!(client.unlock(&wrong), Err(ErrorCode::WrongMasterKey));
-    }
-    assert!(client.unlock(&home.master()).unwrap().changed);
+    sleep(Duration::from_millis(1100));
+    assert_eq!(as_user::send(daemon.socket(), OPERATOR, &[attempt(1, &right)]), [0]);
     daemon.terminate();
     let lines = log::lines(&home);
     let (done, failed): (Vec<_>, Vec<_>) =
         lines.iter().filter(|line| line["event_type"] == "unlock").partition(|line| line["success"] == true);
-    assert_eq!((done.len(), failed.len()), (2, 9));
+    assert_eq!((done.len(), failed.len()), (2, 12));
+}
+
+/// An agent that is unlocked makes nothing of a key: it compares.
+#[test]
+fn a_key_for_an_unlocked_agent_is_compared_and_nothing_else() {
+    let home = Home::initialized();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    let (keyring, aside) = (home.state_file("keyring"), home.state_file("aside"));
+    std::fs::rename(&keyring, &aside).unwrap();
+    assert!(!client.unlock(&home.master()).unwrap().changed, "the keyring is not read again");
+    assert_eq!(client.unlock(&unhex(&random_key())), Err(ErrorCode::WrongMasterKey));
+    std::fs::rename(&aside, &keyring).unwrap();
+    client.encrypt(EMPTY, b"x").unwrap();
+    daemon.terminate();
+    log::lines(&home);
 }

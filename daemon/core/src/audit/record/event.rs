@@ -20,6 +20,10 @@ pub struct Details<'a> {
     pub code: Option<u16>,
     /// Why, in a word of ours or of the administrator.
     pub reason: Option<&'a str>,
+    /// The brake that is put on: `disabled`, `compromised`.
+    pub brake: Option<&'static str>,
+    /// The brake of compromised keys is to be lifted too.
+    pub lift_compromised: bool,
     /// Context names with `HMAC-SHA-256(context hash, key uid || name || 00 || value)[..16]`.
     pub context: &'a [(&'a str, [u8; 16])],
 }
@@ -304,6 +308,10 @@ impl Details<'_> {
         members.optional_number("count", self.count);
         members.optional_number("code", self.code.map(u64::from));
         members.optional_text("reason", self.reason);
+        members.optional_text("brake", self.brake);
+        if self.lift_compromised {
+            members.word("lift_compromised", true);
+        }
         if !self.context.is_empty() {
             members.object("context", |inner| {
                 for (name, hash) in self.context {

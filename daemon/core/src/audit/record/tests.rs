@@ -203,6 +203,8 @@ fn no_line_is_longer_than_a_verifier_reads() {
         count: Some(u64::MAX),
         code: Some(u16::MAX),
         reason: Some(worst),
+        brake: Some("compromised"),
+        lift_compromised: true,
         context: &context,
     };
     let record = Record {
