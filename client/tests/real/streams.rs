@@ -10,6 +10,10 @@ use std::{
 
 use super::place::{Place, long_campaign, noise};
 
+mod in_place;
+mod ranges;
+mod threads;
+
 const MIB: usize = 1 << 20;
 const SIZES: [usize; 9] = [0, 1, 16_383, 16_384, 16_385, MIB - 1, MIB, MIB + 1, 5 * MIB + 7];
 const CONTEXT: [&str; 4] = ["-c", "table=cards", "-c", "row=17"];
