@@ -388,8 +388,10 @@ fn refuse_assertion<'r>(
     let (request_id, reply_start) = (frame.header.request_id, replies.len());
     // Without room the connection ends, and the record says why.
     let _ = replies.error(request_id, failure.code(), &error_reply(failure));
-    let named = codec::decode_front::<OnBehalfOf<'_>>(frame.body).ok().map(|(named, _)| named);
-    let on_behalf_of = named.map(|OnBehalfOf { uid, unit, .. }| OnBehalf {
+    // The body of an `unlock` holds a key: where the assertion is missing, it must not be taken for a unit's name.
+    let readable = Some(frame.body).filter(|_| operation != OperationCode::Unlock);
+    let named = readable.and_then(|body| codec::decode_front::<OnBehalfOf<'_>>(body).ok());
+    let on_behalf_of = named.map(|(OnBehalfOf { uid, unit, .. }, _)| OnBehalf {
         uid,
         gid: None,
         unit: Some(unit).filter(|unit| !unit.is_empty()).map(Box::from),

@@ -167,6 +167,8 @@ fn a_lock_is_told_and_then_nothing_more() {
     let daemon = home.start();
     let (mut watcher, mut client) = (daemon.client(), daemon.client());
     begin(&mut watcher, 30_000);
+    // Time for it to arrive, on a worker that may be another one's.
+    sleep(Duration::from_millis(200));
     client.lock().unwrap();
     assert_eq!(answer(&mut watcher).count("lock", ""), 1);
     assert_eq!(watcher.watch(0, 1000).map(|_| ()), Err(ErrorCode::Locked));

@@ -6,8 +6,8 @@ use keyagent_common::{
     op::{
         AuditQuery, AuditQueryRequest, DataKey, DataKeyRequest, Decrypt, DecryptRequest, Empty, Encrypt,
         EncryptRequest, Health, KeyCreate, KeyCreateRequest, KeyDisable, KeyDisableRequest, KeyEnable,
-        KeyEnableRequest, KeyList, KeyListRequest, Lock, Maintenance, MaintenanceRequest, OnBehalfOf, Reload,
-        Status, Stop, Unlock, UnlockRequest, Watch, WatchRequest,
+        KeyEnableRequest, KeyList, KeyListRequest, Lock, Maintenance, MaintenanceRequest, OnBehalfOf,
+        OperationCode, Reload, Status, Stop, Unlock, UnlockRequest, Watch, WatchRequest,
     },
 };
 use serde_json::json;
@@ -205,11 +205,13 @@ fn for_nobody(operation: u16) -> Vec<u8> {
 fn what_cannot_be_asked_for_others_is_recorded_all_the_same() {
     let Some(mut stage) = stage("what_cannot_be_asked_for_others_is_recorded_all_the_same") else { return };
     let mut bridge = stage.user(BRIDGE);
-    bridge.send(&for_nobody(16)).unwrap();
+    bridge.send(&for_nobody(OperationCode::Encrypt as u16)).unwrap();
     assert_eq!(bridge.expect().error(), ErrorCode::Malformed);
     assert_eq!(bridge.ask_for::<Lock>(&user(SHOP), &Empty {}).error(), ErrorCode::InvalidRequest);
-    bridge.send(&for_nobody(5)).unwrap();
+    bridge.send(&for_nobody(OperationCode::Lock as u16)).unwrap();
     assert_eq!(bridge.expect().error(), ErrorCode::InvalidRequest);
+    let unlock = UnlockRequest { master: &[7; 32] };
+    assert_eq!(bridge.ask_for::<Unlock>(&user(SHOP), &unlock).error(), ErrorCode::InvalidRequest);
     stage.stop();
     let (encrypt, lock) = (&stage.lines("encrypt")[0], stage.lines("lock"));
     for line in [encrypt, &lock[0], &lock[1]] {
@@ -218,6 +220,7 @@ fn what_cannot_be_asked_for_others_is_recorded_all_the_same() {
     assert_eq!(encrypt["metadata"]["code"], ErrorCode::Malformed as u16);
     assert_eq!(lock[0]["metadata"]["code"], ErrorCode::InvalidRequest as u16);
     assert_eq!(lock[0]["metadata"]["on_behalf_of"], json!({ "uid": SHOP }));
+    assert_eq!(stage.lines("unlock")[0]["metadata"].get("on_behalf_of"), None, "its body may be a key");
     assert_eq!((lock.len(), lock[1]["metadata"].get("on_behalf_of")), (2, None));
 }
 

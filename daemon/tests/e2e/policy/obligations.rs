@@ -75,7 +75,8 @@ rate = "3/h"
 
 #[test]
 fn who_is_named_as_a_group_has_one_rate_together() {
-    let config = "[[rule]]\nname = \"team\"\ngid = 54077\nkeys = \"default\"\nallow = \"encrypt\"\nrate = \"5/h\"\n";
+    let config =
+        "[[rule]]\nname = \"team\"\ngid = 54077\nkeys = \"default\"\nallow = \"encrypt\"\nrate = \"5/h\"\n";
     let Some(stage) = Stage::new("who_is_named_as_a_group_has_one_rate_together", config) else { return };
     // Somebody with thousands of user ids in one group is nobody but one of that group.
     let served: usize = (0..8)
