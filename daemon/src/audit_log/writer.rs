@@ -155,7 +155,9 @@ impl Writer {
             None => Ok(()),
         };
         if result.is_ok() {
-            counted.iter().for_each(|line| floods.count(line));
+            for line in &counted {
+                floods.count(line);
+            }
         }
         self.floods = floods;
         result

@@ -36,7 +36,7 @@ fn cost_of_a_query() {
     let log = open(folder.path());
     for minute in 0..MINUTES {
         log.lock().time = Some(LAST - (MINUTES - minute) * 60_000_000);
-        log.append(&[request(); 64]).unwrap();
+        log.append(&vec![request(); 64]).unwrap();
         log.rotate_when_due().unwrap();
     }
     let wanted = |from_micros| Wanted { from_seq: 0, to_seq: u64::MAX, from_micros, to_micros: u64::MAX };

@@ -148,11 +148,11 @@ fn where_nothing_may_be_deleted_requests_are_refused_and_the_daemon_can_still_sa
     // Alerts have a reserve, which ends as well.
     let alert = Line::own(Event::Alert { kind: "a", count: 1, message: "b" });
     log.append(&[alert]).unwrap();
-    let filled = (0..10_000).find_map(|_| log.append(&[alert; 64]).err()).unwrap();
+    let filled = (0..10_000).find_map(|_| log.append(&vec![alert; 64]).err()).unwrap();
     assert!(filled.to_string().contains("budget"));
     assert!(log.usage().bytes <= budget_bytes + (1 << 20));
     // What must be possible is, all the same.
-    log.append(&[Line::own(Event::Lock { reason: Some("request") }); 64]).unwrap();
+    log.append(&vec![Line::own(Event::Lock { reason: Some("request") }); 64]).unwrap();
     assert!(log.usage().bytes > budget_bytes + (1 << 20));
     // Tidying by age makes room, although no line fits any more.
     log.configure(LogSettings { keep: Duration::from_secs(1), ..refuse });
