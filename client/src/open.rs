@@ -63,14 +63,14 @@ pub(crate) fn open(
             let envelope = read_text(input)?;
             open_message(session, request, &name, &envelope, output)
         }
-        Some(Form::Stream) => match request.range {
-            Some(range) => stream::open_range(session, request, range, input, output),
-            None => {
-                let (length, stop) = (input.length(), input.interruptible(request.threads)?);
-                let source = Source { bytes: input, name: &name, length, stop };
-                stream::open_stream(session, request, source, output)
+        Some(Form::Stream) => {
+            if let Some(range) = request.range {
+                return stream::open_range(session, request, range, input, output);
             }
-        },
+            let (length, stop) = (input.length(), input.interruptible(request.threads)?);
+            let source = Source { bytes: input, name: &name, length, stop };
+            stream::open_stream(session, request, source, output)
+        }
         Some(Form::StreamText) => open_stream_text(session, request, &name, input, output),
         Some(Form::DataKeyText) => Err(data_key(&name).into()),
         Some(Form::DataKey) if is_data_key(input.look_ahead(TELLING_BYTES)?) => Err(data_key(&name).into()),

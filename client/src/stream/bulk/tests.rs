@@ -17,14 +17,12 @@ use super::*;
 /// The portable one, and the fast one where there is one.
 fn backends() -> Vec<(&'static str, Backend)> {
     let mut all = vec![("portable", portable as Backend)];
-    match fast() {
-        Some(fast) => all.push(("fast", fast)),
-        None => {
-            use std::io::Write;
-            // Not `eprintln!`, which the test harness swallows.
-            let line = b"SKIPPED: the fast backend: not in this build, or not for this processor\n";
-            std::io::stderr().write_all(line).unwrap();
-        }
+    if let Some(fast) = fast() {
+        all.push(("fast", fast));
+    } else {
+        // Not `eprintln!`, which the test harness swallows.
+        let line = b"SKIPPED: the fast backend: not in this build, or not for this processor\n";
+        std::io::Write::write_all(&mut std::io::stderr(), line).unwrap();
     }
     all
 }

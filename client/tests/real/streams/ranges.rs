@@ -7,6 +7,7 @@ use super::super::place::{Place, noise};
 const HEADER: usize = 177;
 const CHUNK: usize = 16_400;
 const PLAIN_CHUNK: usize = 16_384;
+const PLAIN_CHUNK_OFFSET: i64 = 16_384;
 const CHUNKS: usize = 66;
 
 /// A message and a stream, with what is in them.
@@ -67,7 +68,7 @@ impl Files {
 #[test]
 fn every_part_is_the_slice_of_the_whole() {
     let files = Files::new();
-    let chunk = PLAIN_CHUNK as i64;
+    let chunk = PLAIN_CHUNK_OFFSET;
     let end = i64::try_from(files.stream.len()).unwrap();
     for (offset, length) in [
         (None, Some(0)),
@@ -104,7 +105,7 @@ fn every_part_is_the_slice_of_the_whole() {
 fn a_damaged_chunk_that_covers_the_part_is_refused_and_no_other_is_read() {
     let files = Files::new();
     let inside = |chunk: usize| HEADER + chunk * CHUNK + 50;
-    let (offset, length) = (10 * PLAIN_CHUNK as i64 + 7, Some(PLAIN_CHUNK as u64));
+    let (offset, length) = (10 * PLAIN_CHUNK_OFFSET + 7, Some(PLAIN_CHUNK as u64));
     for (chunk, code) in [(9, 0), (10, 65), (11, 65), (12, 0), (CHUNKS - 1, 0)] {
         assert_eq!(files.damaged(inside(chunk), offset, length), code, "chunk {chunk}");
     }
@@ -138,7 +139,7 @@ fn a_stream_that_was_cut_has_no_end() {
     let middle = |offset: i64, length| files.place.run(&Files::words("cut", Some(offset), length), b"");
     for cut in [HEADER + 40 * CHUNK, HEADER + 40 * CHUNK + 20, HEADER + 40 * CHUNK + 5, sealed.len() - 1] {
         fs::write(files.place.work("cut"), &sealed[..cut]).unwrap();
-        for (offset, length) in [(0, None), (-1, None), (39 * PLAIN_CHUNK as i64, Some(u64::MAX))] {
+        for (offset, length) in [(0, None), (-1, None), (39 * PLAIN_CHUNK_OFFSET, Some(u64::MAX))] {
             let done = middle(offset, length);
             assert!(done.stdout.is_empty(), "{cut} {offset}");
             done.refused(65, "DOES_NOT_OPEN");
@@ -146,7 +147,7 @@ fn a_stream_that_was_cut_has_no_end() {
     }
     // What is there still opens when its length alone could be the one of a stream.
     fs::write(files.place.work("cut"), &sealed[..HEADER + 40 * CHUNK + 20]).unwrap();
-    assert!(middle(PLAIN_CHUNK as i64, Some(9)).expect(0).stdout == files.stream[PLAIN_CHUNK..][..9]);
+    assert!(middle(PLAIN_CHUNK_OFFSET, Some(9)).expect(0).stdout == files.stream[PLAIN_CHUNK..][..9]);
 }
 
 #[test]
