@@ -3,6 +3,7 @@
 
 mod crashes;
 mod full;
+mod health;
 mod locked;
 mod many_keys;
 mod meanwhile;

@@ -120,6 +120,17 @@ fn a_group_closes_every_line_but_the_last() {
 }
 
 #[test]
+fn a_brake_is_named() {
+    let of = |details| {
+        line(&Record { event: Event::Operation { name: "key_disable", details }, ..operation(None) })
+    };
+    let details = Details { reason: Some("theft"), brake: Some("compromised"), ..Details::default() };
+    assert!(of(details).ends_with(r#""reason":"theft","brake":"compromised"}}"#), "{}", of(details));
+    let details = Details { count: Some(2), lift_compromised: true, ..Details::default() };
+    assert!(of(details).ends_with(r#""count":2,"lift_compromised":true}}"#), "{}", of(details));
+}
+
+#[test]
 fn every_new_member_is_written_where_it_applies() {
     let via = Via {
         unit: Some("web.service"),
