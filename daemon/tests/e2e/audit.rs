@@ -68,6 +68,8 @@ fn check_fields(line: &Value) {
         "on_behalf_of",
         "kind",
         "message",
+        "brake",
+        "lift_compromised",
         "on",
     ];
     for name in line["metadata"].as_object().unwrap().keys() {
