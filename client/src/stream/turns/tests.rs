@@ -121,7 +121,7 @@ fn open_alone(stream: &[u8]) -> (Vec<u8>, Result<(), String>) {
     let (chunks, rest) = body.as_chunks_mut::<CHUNK_SEALED_BYTES>();
     for chunk in chunks {
         match opener.open(chunk) {
-            Ok(opened) => plain.extend_from_slice(opened),
+            Ok(chunk) => plain.extend_from_slice(chunk),
             Err(error) => return (plain, Err(error.to_string())),
         }
     }
