@@ -144,10 +144,11 @@ fn via<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Via<'a> {
     Via {
         unit: caller.unit,
         socket: Some(caller.socket),
-        on_behalf_of: facts
-            .on_behalf_of
-            .as_ref()
-            .map(|named| OnBehalfOf { uid: named.uid, gid: named.gid, unit: named.unit.as_deref() }),
+        on_behalf_of: facts.on_behalf_of.as_ref().map(|named| OnBehalfOf {
+            uid: named.uid,
+            gid: named.gid,
+            unit: named.unit.as_deref(),
+        }),
         rule: facts.rule.as_deref(),
     }
 }

@@ -18,18 +18,17 @@ use crate::{
 pub(super) const ID: [u8; 16] = [9; 16];
 pub(super) const DIGEST: [u8; 32] = [0xd1; 32];
 pub(super) const OPERATION: Event<'_> = Event::Operation { name: "encrypt", details: DETAILS };
-const DETAILS: Details<'_> =
-    Details {
-        key_id: None,
-        version: None,
-        bytes: None,
-        count: None,
-        code: None,
-        reason: None,
-        brake: None,
-        lift_compromised: false,
-        context: &[],
-    };
+const DETAILS: Details<'_> = Details {
+    key_id: None,
+    version: None,
+    bytes: None,
+    count: None,
+    code: None,
+    reason: None,
+    brake: None,
+    lift_compromised: false,
+    context: &[],
+};
 const SALT: [u8; 16] = [0x50; 16];
 
 struct Fixed(u8);

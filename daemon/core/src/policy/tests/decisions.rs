@@ -85,7 +85,10 @@ fn whoever_has_nothing_may_not_connect() {
         assert!(rights(&owner, &subject(uid)).is_none(), "root is nobody in user mode");
     }
     assert!(owner.is_settled_by(7) && !owner.is_settled_by(0));
-    assert!(policy.is_settled_by(0) && !policy.is_settled_by(10), "an admin by configuration may cease to be one");
+    assert!(
+        policy.is_settled_by(0) && !policy.is_settled_by(10),
+        "an admin by configuration may cease to be one"
+    );
     let unmapped = Arc::new(Policy::owner_only(65_534));
     assert!(rights(&unmapped, &subject(65_534)).is_none());
     let everyone = rule("all", Who { gids: vec![5], ..Who::default() }, &["**"], &["data"]);
