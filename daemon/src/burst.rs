@@ -5,22 +5,20 @@
 
 mod entropy;
 mod frames;
+mod on_behalf;
 mod refusals;
 mod tally;
+mod watching;
 
 use std::{
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use keyagent_common::{
-    codec,
-    error::ErrorCode,
-    op::{MAX_WATCH_MILLISECONDS, OnBehalfOf, OperationCode, WatchRequest},
-};
+use keyagent_common::{error::ErrorCode, op::OperationCode};
 use keyagent_core::{
-    caller::{Asserted, Caller},
-    engine::{Facts, OnBehalf, Request, error_reply},
+    caller::Caller,
+    engine::{Facts, Request},
     ops::{OperationError, Work},
     policy::Rights,
     reply::{NoRoom, REPLY_OVERHEAD_BYTES, ReplyBuffer},
@@ -31,7 +29,6 @@ use crate::{
     alarm,
     commit::{Answer, Pending},
     control::{self, Asked},
-    events::Events,
     metering::MeterOf,
     principal::Principal,
     state::{Counters, EngineState, Shared},
@@ -40,6 +37,9 @@ use crate::{
 use entropy::BurstEntropy;
 use frames::{Frame, frame_bytes_needed, next_frame};
 use refusals::{BROKEN_FRAME, HELLO_REQUIRED, NO_BUFFER, UNKNOWN_OPERATION};
+
+use watching::begin_watch;
+pub(crate) use watching::{Watching, watched};
 
 /// Most requests answered in one burst; announced as the limit of requests in flight.
 pub(crate) const MAX_IN_FLIGHT: usize = 1024;
@@ -122,22 +122,6 @@ pub(crate) enum BurstEnd {
     Close,
 }
 
-/// A `watch` that has nothing to tell yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Watching {
-    request_id: u32,
-    after: u64,
-    /// How long it may wait.
-    pub(crate) wait: Duration,
-}
-
-impl Watching {
-    /// Whether something has happened meanwhile that the watcher may know.
-    pub(crate) fn has_news(&self, events: &Events, rights: &Rights) -> bool {
-        !events.after(self.after, rights).events.is_empty()
-    }
-}
-
 /// Answers what `input` holds into `output`.
 pub(crate) fn run<'b>(
     shared: &Shared,
@@ -179,25 +163,6 @@ pub(crate) fn busy<'b>(
     Some(Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()))
 }
 
-/// Answers a `watch` with what has happened, be it nothing. Not recorded: it changes and touches nothing.
-pub(crate) fn watched<'b>(
-    shared: &Shared,
-    speaker: &Speaker,
-    watching: Watching,
-    output: &'b mut [u8],
-) -> Option<Answer<'b>> {
-    let mut replies = ReplyBuffer::new(output);
-    // The right may have gone while it waited; with the last one the connection ends.
-    let rights = shared.policy().rights(&speaker.principal.subject())?;
-    let told = if rights.may(OperationCode::Watch) {
-        control::tell_events(&shared.events.after(watching.after, &rights), watching.request_id, &mut replies)
-    } else {
-        replies.error(watching.request_id, ErrorCode::Denied, &control::DENIED)
-    };
-    told.ok()?;
-    Some(Pending { replies, facts: Vec::new() }.commit(&shared.audit, &speaker.caller()))
-}
-
 /// One operation that locks, unlocks or examines the engine: alone in its burst, without the guard.
 #[inline(never)]
 fn on_the_agent<'b>(
@@ -216,7 +181,7 @@ fn on_the_agent<'b>(
     }
     let id = frame.header.request_id;
     if let (Some(operation), true) = (frame.operation, frame.header.on_behalf_of) {
-        let facts = refuse_assertion(operation, frame, OperationError::NotForOthers, &mut replies);
+        let facts = on_behalf::refuse(operation, frame, OperationError::NotForOthers, &mut replies);
         return refuse_recorded(shared, speaker, (facts, consumed), replies);
     }
     let done = match frame.operation {
@@ -249,22 +214,6 @@ fn refuse_recorded<'b>(
     }
     let end = if answer.is_complete() { BurstEnd::OnTheAgent } else { BurstEnd::Close };
     Burst { answer, consumed, end }
-}
-
-/// Whether a `watch` has to wait; if not, it is answered like any other operation.
-fn begin_watch(shared: &Shared, speaker: &Speaker, frame: Frame<'_>) -> Option<Watching> {
-    let WatchRequest { after, wait_milliseconds } = codec::decode(frame.body).ok()?;
-    let wait = Duration::from_millis(wait_milliseconds.min(MAX_WATCH_MILLISECONDS).into());
-    let watching = Watching { request_id: frame.header.request_id, after, wait };
-    let present_end = after == u64::MAX;
-    let waits = speaker.greeted
-        && speaker.rights.may(OperationCode::Watch)
-        && !frame.header.on_behalf_of
-        && !shared.is_locked()
-        && !present_end
-        && !wait.is_zero()
-        && !watching.has_news(&shared.events, &speaker.rights);
-    waits.then_some(watching)
 }
 
 /// Everything up to the next operation on the agent, under one guard and in one audit group; and whether a
@@ -349,65 +298,13 @@ fn answer<'r>(
         return Ok(None);
     }
     if frame.header.on_behalf_of {
-        return Ok(answer_on_behalf(engine, speaker, (operation, frame), work, replies));
+        return Ok(on_behalf::answer(engine, speaker, (operation, frame), work, replies));
     }
     let request = Request { operation, id, body: frame.body };
     Ok(match engine {
         EngineState::Unlocked(engine) => engine.handle(&speaker.caller(), request, work, replies),
         EngineState::Locked(engine) => Some(engine.handle(request, replies)),
     })
-}
-
-/// The same for a request that begins with whom it is for: their right is needed as well.
-fn answer_on_behalf<'r>(
-    engine: &'r EngineState,
-    speaker: &Speaker,
-    (operation, frame): (OperationCode, Frame<'r>),
-    work: &mut Work<'_>,
-    replies: &mut ReplyBuffer<'_>,
-) -> Option<Facts<'r>> {
-    let Ok((OnBehalfOf { uid, gid, unit }, body)) = codec::decode_front(frame.body) else {
-        return Some(refuse_assertion(operation, frame, OperationError::BadAssertion, replies));
-    };
-    let unit = Some(unit).filter(|unit| !unit.is_empty());
-    let caller = Caller { on_behalf_of: Some(Asserted { uid, gid, unit }), ..speaker.caller() };
-    let request = Request { operation, id: frame.header.request_id, body };
-    match engine {
-        EngineState::Unlocked(engine) => engine.handle(&caller, request, work, replies),
-        EngineState::Locked(engine) => Some(engine.handle(request, replies)),
-    }
-}
-
-/// Refuses a request because of whom it says it is for: the facts to record.
-fn refuse_assertion<'r>(
-    operation: OperationCode,
-    frame: Frame<'_>,
-    failure: OperationError,
-    replies: &mut ReplyBuffer<'_>,
-) -> Facts<'r> {
-    let (request_id, reply_start) = (frame.header.request_id, replies.len());
-    // Without room the connection ends, and the record says why.
-    let _ = replies.error(request_id, failure.code(), &error_reply(failure));
-    // The body of an `unlock` holds a key: where the assertion is missing, it must not be taken for a unit's name.
-    let readable = Some(frame.body).filter(|_| operation != OperationCode::Unlock);
-    let named = readable.and_then(|body| codec::decode_front::<OnBehalfOf<'_>>(body).ok());
-    let on_behalf_of = named.map(|(OnBehalfOf { uid, unit, .. }, _)| OnBehalf {
-        uid,
-        gid: None,
-        unit: Some(unit).filter(|unit| !unit.is_empty()).map(Box::from),
-    });
-    Facts {
-        operation,
-        request_id,
-        reply_start,
-        key: None,
-        version: None,
-        bytes: 0,
-        context: Vec::new(),
-        failure: Some(failure),
-        rule: None,
-        on_behalf_of,
-    }
 }
 
 fn refuse_broken_frame(replies: &mut ReplyBuffer<'_>) -> BurstEnd {
