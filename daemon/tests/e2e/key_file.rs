@@ -259,7 +259,11 @@ fn a_file_that_is_swapped_all_the_time_never_gives_the_other_key() {
                     renameat2(AT_FDCWD, &victim.home.key(), AT_FDCWD, &beside, swap).unwrap();
                 }
             });
-            for _ in 0..bounded(40, 1000) {
+            // On a busy machine the good key may lose for a long time: until it has won once.
+            for round in 0..1000 {
+                if round >= bounded(40, 1000) && loaded > 0 {
+                    break;
+                }
                 // Without a keyring it says which key it has read, and ends.
                 let ended = finish(&mut victim.home.command());
                 assert!(matches!(ended.code, Some(77 | 78)), "{ended:?}");

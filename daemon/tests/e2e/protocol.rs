@@ -104,7 +104,8 @@ fn bodies_that_do_not_decode_leave_the_connection_open() {
     }
     client.encrypt(EMPTY, b"still open").unwrap();
     daemon.terminate();
-    assert_eq!(log::count(&log::lines(&home), "encrypt"), count + 1);
+    // The four that do not say for whom they ask are recorded too.
+    assert_eq!(log::count(&log::lines(&home), "encrypt"), count + 4 + 1);
 }
 
 #[test]
