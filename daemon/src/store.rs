@@ -60,7 +60,12 @@ impl Known {
         let bytes = bytes.ok_or_else(|| keyring_missing(layout, &fingerprint))?;
         let seen =
             keyagent_core::keyring::examine(&bytes).map_err(|error| unusable(&layout.keyring, &error))?;
-        let keyagent_core::keyring::Examined { keyring_id, generation, head_digest } = seen;
+        let keyagent_core::keyring::Examined { keyring_id, generation, head_digest, masters } = seen;
+        if !masters.contains(&fingerprint) {
+            // Known before anybody types a passphrase.
+            let error = KeyringError::WrongKey { expected: masters, got: fingerprint };
+            return Err(unusable(&layout.keyring, &error));
+        }
         Ok(Self { fingerprint, generation, head_digest, keyring_id })
     }
 

@@ -296,7 +296,7 @@ impl<A: Arena> Keyring<A> {
 }
 
 /// What anybody can read of a keyring without its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examined {
     /// Random id of the keyring.
     pub keyring_id: [u8; 16],
@@ -304,13 +304,17 @@ pub struct Examined {
     pub generation: u64,
     /// SHA-256 of its header, slots and head. The head binds every record, but that is not checked here.
     pub head_digest: [u8; 32],
+    /// Fingerprints of the master keys that open it.
+    pub masters: Vec<[u8; 16]>,
 }
 
 /// Reads the public part of a keyring: for comparing a file with a keyring that is open.
 pub fn examine(bytes: &[u8]) -> Result<Examined, KeyringError> {
     let file = File::parse(bytes)?;
     let head_digest = Sha256::digest(file.before_records).into();
-    Ok(Examined { keyring_id: file.header.keyring_id, generation: file.header.generation, head_digest })
+    let masters = file.slots().map(|slot| *slot.fingerprint).collect();
+    let file::Header { keyring_id, generation, .. } = file.header;
+    Ok(Examined { keyring_id, generation, head_digest, masters })
 }
 
 fn open_root(

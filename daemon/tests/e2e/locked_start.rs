@@ -295,3 +295,19 @@ fn a_torn_last_line_is_cut_off() {
     assert!(reasons.iter().any(|reason| reason.contains("cut off")), "{reasons:?}");
     assert_eq!(verify(&home).0, 0);
 }
+
+#[test]
+fn a_protected_key_of_another_keyring_is_refused_before_anybody_types_a_passphrase() {
+    let (home, _) = home();
+    let before = fs::read(home.state_file("audit.log")).unwrap();
+    write_protected(&protected_key::beside(&home.key()), &[0x5a; 32]);
+    let ended = finish(&mut command(&home));
+    assert_eq!(ended.code, Some(79), "{}", ended.stderr);
+    assert!(ended.stderr.contains("WRONG_MASTER_KEY"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains(&fingerprint::full(&kdf::master_fingerprint(&home.master()))),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(fs::read(home.state_file("audit.log")).unwrap(), before, "nothing was written");
+}
