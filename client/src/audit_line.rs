@@ -60,9 +60,15 @@ impl AuditLine {
         Some((named.get("uid")?.as_u64()?, named.get("unit").and_then(Value::as_str)))
     }
 
+    /// The user who asked, or who was refused before anything could be asked.
+    pub(crate) fn uid(&self) -> Option<String> {
+        let refused = || self.metadata.get("uid").and_then(Value::as_u64).map(|uid| uid.to_string());
+        self.user_id.clone().or_else(refused)
+    }
+
     /// Who asked, in words; none for the daemon's own lines. Escaped.
     pub(crate) fn caller(&self) -> Option<String> {
-        let mut text = subject(self.user_id.as_deref()?, self.unit());
+        let mut text = subject(&self.uid()?, self.unit());
         if let Some((uid, unit)) = self.on_behalf_of() {
             text = format!("{text} for {}", subject(&uid.to_string(), unit));
         }

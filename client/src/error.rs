@@ -190,6 +190,11 @@ fn agent_report(mut report: Report, error: &AgentError) -> Report {
             let number = format!("{}, which this client does not know", error.number);
             report = report.fact("number", number).fact("client", env!("CARGO_PKG_VERSION"));
         }
+        // Not the verb that was typed: whoever wrote the rule has to know the right it needs.
+        Some(ErrorCode::Denied) if error.operation.starts_with("data_key") => {
+            let asked = format!("{}: more than 1 MiB is sealed with a data key of its own", error.operation);
+            report = report.fact("asked", asked);
+        }
         Some(_) => {}
     }
     report.why(&error.why).fix(&error.fix)

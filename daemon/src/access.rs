@@ -38,6 +38,14 @@ pub(crate) fn record(shared: &Shared) -> Result<(), Report> {
         Err(NotChanged::Refused(report)) if report.code == ErrorCode::Locked => return Ok(()),
         Err(NotChanged::Refused(report) | NotChanged::NotStored(report)) => return Err(report),
     };
+    let lost_on = result.changed().filter(|list| list.change.due_at.is_some()).count();
+    if lost_on > 0 {
+        // Also what a start with another configuration than usual looks like.
+        crate::report::warn(&format!(
+            "by the configuration in use callers lost rights on {lost_on} keys, which are due for rotation now; \
+             keyagent config list --show-origin says what was read"
+        ));
+    }
     for List { change, lost, .. } in result.changed().filter(|list| list.change.due_at.is_some()) {
         shared.rotations.notify_one();
         let message = format!("{lost} lost access: rotate the key");

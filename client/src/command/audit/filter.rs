@@ -77,7 +77,7 @@ impl Filter {
     pub(crate) fn accepts(&self, line: &AuditLine) -> bool {
         let named = line.on_behalf_of();
         let user = |uid: u32| {
-            line.user_id.as_deref() == Some(uid.to_string().as_str())
+            line.uid().as_deref() == Some(uid.to_string().as_str())
                 || named.is_some_and(|(named, _)| named == u64::from(uid))
         };
         let unit = |unit: &str| line.unit() == Some(unit) || named.and_then(|(_, unit)| unit) == Some(unit);
