@@ -131,7 +131,11 @@ mod tests {
         let line = AuditLine::parse(failed.as_bytes()).unwrap();
         let text = told(&console(), &line);
         assert!(text.contains("  FAILED  decrypt  ") && text.ends_with("  no\\u{a}\\u{1b}c\n"), "{text}");
-        let own = LINE.replace("\"1001\"", "null").replace("\"billing\"", "null");
+        // Refused before anything was asked: the kernel's word alone.
+        let refused = LINE.replace("\"1001\"", "null").replace("\"billing\"", "null");
+        let text = told(&console(), &AuditLine::parse(refused.as_bytes()).unwrap());
+        assert!(text.contains("  -  uid 1001 "), "{text}");
+        let own = refused.replace("\"uid\":1001,", "");
         let text = told(&console(), &AuditLine::parse(own.as_bytes()).unwrap());
         assert!(text.contains("  -  agent  "), "{text}");
     }
