@@ -32,7 +32,9 @@ mod writer;
 pub(crate) use line::{Line, Manner, NextSegment, SegmentIdentity};
 pub(crate) use query::Wanted;
 pub(crate) use rotation::ALERT_KIND as ROTATION_ALERT;
-pub(crate) use settings::{Durability, Journald, LogSettings, WhenFull};
+pub(crate) use settings::LogSettings;
+#[cfg(test)]
+use settings::{Durability, WhenFull};
 
 use archive::Archive;
 use floods::Floods;

@@ -14,9 +14,7 @@ use std::{
 };
 
 use keyagent_common::{error::ErrorCode, layout::BaseFolders, op::WatchSeverity, report::Report};
-use keyagent_config::{
-    Configuration, Durability, Flags, Journald, MAX_FILE_BYTES, Names, Settings, Source, SourceKind, WhenFull,
-};
+use keyagent_config::{Configuration, Flags, MAX_FILE_BYTES, Names, Settings, Source, SourceKind};
 use keyagent_core::{
     audit::record::Event,
     policy::{Mode, Policy},
@@ -30,7 +28,7 @@ use nix::{
 use crate::{
     access,
     alerts::Threshold,
-    audit_log::{self, Line, LogSettings},
+    audit_log::{Line, LogSettings},
     endpoint::ListenSpec,
     files,
     state::Shared,
@@ -179,24 +177,14 @@ pub(crate) fn listeners(settings: &Settings, default: &Path) -> Vec<ListenSpec> 
 fn tunable(settings: &Settings) -> Tunable {
     let audit = &settings.audit;
     let log = LogSettings {
-        durability: match audit.durability {
-            Durability::Write => audit_log::Durability::Write,
-            Durability::Fsync => audit_log::Durability::Fsync,
-        },
+        durability: audit.durability,
         rotate_bytes: audit.rotate_size,
         rotate_age: audit.rotate_age,
         keep: audit.keep,
         budget_bytes: audit.budget,
         warn_percent: audit.warn_percent,
-        when_full: match audit.when_full {
-            WhenFull::DeleteOldest => audit_log::WhenFull::DeleteOldest,
-            WhenFull::Refuse => audit_log::WhenFull::Refuse,
-        },
-        journald: match audit.journald {
-            Journald::Off => audit_log::Journald::Off,
-            Journald::Alerts => audit_log::Journald::Alerts,
-            Journald::All => audit_log::Journald::All,
-        },
+        when_full: audit.when_full,
+        journald: audit.journald,
     };
     let tolerated = usize::try_from(settings.alerts.decryption_failures).unwrap_or(usize::MAX);
     Tunable {

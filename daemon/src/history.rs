@@ -46,18 +46,7 @@ pub(crate) fn examine(
     keyring: &Keyring<LockedArena>,
     root: &AuditRoot<LockedArena>,
 ) -> Result<History, Report> {
-    let pin = furthest_pin(layout, keyring)?;
-    let bridges = FoundBridges::none();
-    let expected = Expected {
-        root: Some(root),
-        keyring_id: keyring.keyring_id(),
-        pin: Some(&pin),
-        bridges: &bridges,
-        own_bridge: None,
-    };
-    let history = walk(layout, expected, |verifier| verifier.finish_after_crash())?;
-    check_keyring(layout, keyring, &history.verified, &pin)?;
-    Ok(history)
+    compare(layout, keyring, root, None, |verifier| verifier.finish_after_crash())
 }
 
 /// The same at the first unlock of a daemon that started locked: it wrote a bridge meanwhile, with the first key
@@ -68,6 +57,16 @@ pub(crate) fn examine_at_unlock(
     root: &AuditRoot<LockedArena>,
     own: &BridgeSecret<LockedArena>,
 ) -> Result<History, Report> {
+    compare(layout, keyring, root, Some(own), |verifier| verifier.finish_strictly())
+}
+
+fn compare(
+    layout: &Layout,
+    keyring: &Keyring<LockedArena>,
+    root: &AuditRoot<LockedArena>,
+    own_bridge: Option<&BridgeSecret<LockedArena>>,
+    finish: impl for<'v> FnOnce(Verifier<'v, LockedArena>) -> Result<Verified, AuditError>,
+) -> Result<History, Report> {
     let pin = furthest_pin(layout, keyring)?;
     let bridges = FoundBridges::none();
     let expected = Expected {
@@ -75,9 +74,9 @@ pub(crate) fn examine_at_unlock(
         keyring_id: keyring.keyring_id(),
         pin: Some(&pin),
         bridges: &bridges,
-        own_bridge: Some(own),
+        own_bridge,
     };
-    let history = walk(layout, expected, |verifier| verifier.finish_strictly())?;
+    let history = walk(layout, expected, finish)?;
     check_keyring(layout, keyring, &history.verified, &pin)?;
     Ok(history)
 }

@@ -25,14 +25,12 @@ const ALERT: &str = "1";
 const WARNING: &str = "4";
 const INFORMATIONAL: &str = "6";
 
-impl Journald {
-    /// Whether a line is sent.
-    pub(super) fn wants(self, line: &Line<'_>) -> bool {
-        match self {
-            Self::Off => false,
-            Self::Alerts => matches!(line.event, Event::Alert { .. }) || is_refusal(line),
-            Self::All => true,
-        }
+/// Whether a line is sent.
+pub(super) fn is_wanted(journald: Journald, line: &Line<'_>) -> bool {
+    match journald {
+        Journald::Off => false,
+        Journald::Alerts => matches!(line.event, Event::Alert { .. }) || is_refusal(line),
+        Journald::All => true,
     }
 }
 

@@ -2,37 +2,10 @@
 
 use std::time::Duration;
 
+pub(crate) use keyagent_config::{Durability, Journald, WhenFull};
+
 /// Least bytes of a file before it is rotated: below it there would be more files than lines.
 const LEAST_ROTATE_BYTES: u64 = 4 << 10;
-
-/// When a record counts as written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// The kernel has it: it survives the end of the daemon, and all but the last second a power loss.
-    Write,
-    /// The disk has it: each group is synced before it is answered.
-    Fsync,
-}
-
-/// What happens when the budget is used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WhenFull {
-    /// The oldest rotated files are deleted, and that is recorded.
-    DeleteOldest,
-    /// Nothing is deleted before its time: requests are refused instead.
-    Refuse,
-}
-
-/// What is sent to the journal as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Journald {
-    /// Nothing.
-    Off,
-    /// Alerts and refusals.
-    Alerts,
-    /// Every record.
-    All,
-}
 
 /// The settings of an [`super::AuditLog`]; may be changed while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::{
     Standing,
     archive::{Archive, Stamp, stamp},
     floods::Floods,
-    journal::Copies,
+    journal::{self, Copies},
     line::{Line, Manner},
     settings::{Durability, LogSettings, WhenFull, micros},
 };
@@ -204,7 +204,7 @@ impl Writer {
                 error_message: line.error,
             };
             record.push_to_group(&mut self.group);
-            if self.settings.journald.wants(&line) {
+            if journal::is_wanted(self.settings.journald, &line) {
                 copies.push(seq, &line);
             }
         }
