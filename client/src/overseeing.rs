@@ -58,7 +58,7 @@ impl Connection {
         reason: &str,
     ) -> Result<KeysChangedReply, Error> {
         let key = key.as_ref().map_or("", |key| key.as_str());
-        self.call::<KeyDisable>(&KeyDisableRequest { key, compromised, reason })
+        self.call::<KeyDisable>(&KeyDisableRequest { key, version: 0, compromised, reason })
     }
 
     /// Serves a key, or every key, again.
@@ -69,6 +69,6 @@ impl Connection {
         reason: &str,
     ) -> Result<KeysChangedReply, Error> {
         let key = key.as_ref().map_or("", |key| key.as_str());
-        self.call::<KeyEnable>(&KeyEnableRequest { key, lift_compromised, reason })
+        self.call::<KeyEnable>(&KeyEnableRequest { key, version: 0, lift_compromised, reason })
     }
 }

@@ -92,6 +92,20 @@ error_table! {
     KeyCompromised = 23, "KEY_COMPROMISED", exit 79, http 409, grpc 9;
     /// A key of this name exists already.
     KeyExists = 24, "KEY_EXISTS", exit 73, http 409, grpc 6;
+    /// The version is retired: what it sealed is refused until it is reinstated.
+    VersionRetired = 25, "VERSION_RETIRED", exit 79, http 409, grpc 9;
+    /// The version was stopped: it is disabled, compromised or destroyed.
+    VersionStopped = 26, "VERSION_STOPPED", exit 79, http 409, grpc 9;
+    /// The key or version is in a state that does not allow this.
+    WrongState = 27, "WRONG_STATE", exit 78, http 409, grpc 9;
+    /// Somebody still needs what would be destroyed.
+    StillNeeded = 28, "STILL_NEEDED", exit 78, http 409, grpc 9;
+    /// The class of the key is not one for this operation.
+    WrongClass = 29, "WRONG_CLASS", exit 64, http 400, grpc 9;
+    /// Another key of this name, with other secrets, is in the keyring.
+    KeyDiffers = 30, "KEY_DIFFERS", exit 73, http 409, grpc 6;
+    /// The token is not one that this key signed, or its time is over.
+    TokenRefused = 31, "TOKEN_REFUSED", exit 65, http 401, grpc 16;
 
     /// The command line is wrong.
     Usage = 100, "USAGE", exit 64, http 400, grpc 3;
@@ -133,6 +147,10 @@ error_table! {
     NotCiphertext = 118, "NOT_CIPHERTEXT", exit 65, http 400, grpc 3;
     /// The passphrase does not open the protected master key.
     WrongPassphrase = 119, "WRONG_PASSPHRASE", exit 79, http 403, grpc 7;
+    /// The file is no backup, or damaged.
+    BackupDamaged = 120, "BACKUP_DAMAGED", exit 65, http 400, grpc 15;
+    /// Nothing that was given opens the backup.
+    BackupNotOpened = 121, "BACKUP_NOT_OPENED", exit 79, http 403, grpc 7;
 }
 
 impl fmt::Display for ErrorCode {

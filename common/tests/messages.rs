@@ -13,13 +13,7 @@ use keyagent_common::{
     error::ErrorCode,
     frame::{FrameError, HEADER_BYTES, Header},
     name::KeyName,
-    op::{
-        AuditQuery, DataKey, DataKeyOpen, DataKeyOpenRequest, DataKeyRequest, Decrypt, DecryptRequest,
-        Encrypt, EncryptRequest, ErrorReply, Health, Hello, HelloRequest, KeyCreate, KeyCreateRequest,
-        KeyDisable, KeyDisableRequest, KeyEnable, KeyEnableRequest, KeyList, Lock, MAX_CLIENT_NAME_BYTES,
-        MAX_REASON_BYTES, Maintenance, MaintenanceRequest, OnBehalfOf, Operation, OperationCode,
-        PROTOCOL_VERSION, Reload, Status, Stop, Unlock, UnlockRequest, Watch,
-    },
+    op::*,
 };
 use serde_json::{Value, json};
 use shown::Shown;
@@ -132,6 +126,22 @@ fn read_body(message: &str, direction: &str, header: Header, body: &[u8]) -> Res
         OperationCode::KeyList => read_operation::<KeyList>(direction, header, body),
         OperationCode::KeyDisable => read_operation::<KeyDisable>(direction, header, body),
         OperationCode::KeyEnable => read_operation::<KeyEnable>(direction, header, body),
+        OperationCode::Rewrap => read_operation::<Rewrap>(direction, header, body),
+        OperationCode::Hmac => read_operation::<HmacTag>(direction, header, body),
+        OperationCode::JwtSign => read_operation::<JwtSign>(direction, header, body),
+        OperationCode::JwtVerify => read_operation::<JwtVerify>(direction, header, body),
+        OperationCode::Random => read_operation::<Random>(direction, header, body),
+        OperationCode::Batch => read_operation::<Batch>(direction, header, body),
+        OperationCode::KeyShow => read_operation::<KeyShow>(direction, header, body),
+        OperationCode::KeyConfigure => read_operation::<KeyConfigure>(direction, header, body),
+        OperationCode::KeyRotate => read_operation::<KeyRotate>(direction, header, body),
+        OperationCode::KeyPromote => read_operation::<KeyPromote>(direction, header, body),
+        OperationCode::KeyRetire => read_operation::<KeyRetire>(direction, header, body),
+        OperationCode::KeyReinstate => read_operation::<KeyReinstate>(direction, header, body),
+        OperationCode::KeyDestroy => read_operation::<KeyDestroy>(direction, header, body),
+        OperationCode::BackupCreate => read_operation::<BackupCreate>(direction, header, body),
+        OperationCode::BackupRestore => read_operation::<BackupRestore>(direction, header, body),
+        OperationCode::MasterRotate => read_operation::<MasterRotate>(direction, header, body),
     }
 }
 
@@ -286,7 +296,23 @@ fn content(operation: OperationCode, body: &[u8]) -> Option<&'static str> {
         | OperationCode::Reload
         | OperationCode::AuditQuery
         | OperationCode::Watch
-        | OperationCode::KeyList => None,
+        | OperationCode::KeyList
+        | OperationCode::Rewrap
+        | OperationCode::Hmac
+        | OperationCode::JwtSign
+        | OperationCode::JwtVerify
+        | OperationCode::Random
+        | OperationCode::Batch
+        | OperationCode::KeyShow
+        | OperationCode::KeyConfigure
+        | OperationCode::KeyRotate
+        | OperationCode::KeyPromote
+        | OperationCode::KeyRetire
+        | OperationCode::KeyReinstate
+        | OperationCode::KeyDestroy
+        | OperationCode::BackupCreate
+        | OperationCode::BackupRestore
+        | OperationCode::MasterRotate => None,
     }
 }
 

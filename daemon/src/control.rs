@@ -3,10 +3,13 @@
 //! In this order: decoded, authorised, served or refused because the agent is locked, recorded, answered.
 //! The record is in the log before the reply is written.
 
+mod backup;
 mod change;
 mod engine;
 mod examine;
 mod keys;
+mod life;
+mod master;
 mod oversight;
 
 use keyagent_common::{
@@ -117,11 +120,27 @@ fn dispatch(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRo
         OperationCode::KeyList => keys::list(asked, replies),
         OperationCode::KeyDisable => keys::disable(asked, replies),
         OperationCode::KeyEnable => keys::enable(asked, replies),
+        OperationCode::KeyShow => life::show(asked, replies),
+        OperationCode::KeyConfigure => life::configure(asked, replies),
+        OperationCode::KeyRotate => life::rotate(asked, replies),
+        OperationCode::KeyPromote => life::promote(asked, replies),
+        OperationCode::KeyRetire => life::retire(asked, replies),
+        OperationCode::KeyReinstate => life::reinstate(asked, replies),
+        OperationCode::KeyDestroy => life::destroy(asked, replies),
+        OperationCode::BackupCreate => backup::create(asked, replies),
+        OperationCode::BackupRestore => backup::restore(asked, replies),
+        OperationCode::MasterRotate => master::rotate(asked, replies),
         OperationCode::Hello
         | OperationCode::Encrypt
         | OperationCode::Decrypt
         | OperationCode::DataKey
-        | OperationCode::DataKeyOpen => replies.error(id, ErrorCode::Internal, &MALFORMED),
+        | OperationCode::DataKeyOpen
+        | OperationCode::Rewrap
+        | OperationCode::Hmac
+        | OperationCode::JwtSign
+        | OperationCode::JwtVerify
+        | OperationCode::Random
+        | OperationCode::Batch => replies.error(id, ErrorCode::Internal, &MALFORMED),
     }
 }
 

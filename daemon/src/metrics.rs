@@ -28,7 +28,6 @@ const BUCKETS: [u64; 14] =
     [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 200_000, 1_000_000];
 
 /// All counters.
-#[derive(Default)]
 pub(crate) struct Metrics {
     operations: [[AtomicU64; OUTCOMES.len()]; OperationCode::ALL.len()],
     alerts: AtomicU64,
@@ -43,6 +42,18 @@ impl Outcome {
             ErrorCode::Denied => Self::Denied,
             ErrorCode::RateLimited => Self::RateLimited,
             _ => Self::Failed,
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let operations = std::array::from_fn(|_| Default::default());
+        Self {
+            operations,
+            alerts: AtomicU64::default(),
+            times: Default::default(),
+            total_micros: AtomicU64::default(),
         }
     }
 }

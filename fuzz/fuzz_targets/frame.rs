@@ -39,6 +39,22 @@ fuzz_target!(|data: &[u8]| {
             OperationCode::KeyList => both::<KeyList>(header, body),
             OperationCode::KeyDisable => both::<KeyDisable>(header, body),
             OperationCode::KeyEnable => both::<KeyEnable>(header, body),
+            OperationCode::Rewrap => both::<Rewrap>(header, body),
+            OperationCode::Hmac => both::<HmacTag>(header, body),
+            OperationCode::JwtSign => both::<JwtSign>(header, body),
+            OperationCode::JwtVerify => both::<JwtVerify>(header, body),
+            OperationCode::Random => both::<Random>(header, body),
+            OperationCode::Batch => both::<Batch>(header, body),
+            OperationCode::KeyShow => both::<KeyShow>(header, body),
+            OperationCode::KeyConfigure => both::<KeyConfigure>(header, body),
+            OperationCode::KeyRotate => both::<KeyRotate>(header, body),
+            OperationCode::KeyPromote => both::<KeyPromote>(header, body),
+            OperationCode::KeyRetire => both::<KeyRetire>(header, body),
+            OperationCode::KeyReinstate => both::<KeyReinstate>(header, body),
+            OperationCode::KeyDestroy => both::<KeyDestroy>(header, body),
+            OperationCode::BackupCreate => both::<BackupCreate>(header, body),
+            OperationCode::BackupRestore => both::<BackupRestore>(header, body),
+            OperationCode::MasterRotate => both::<MasterRotate>(header, body),
         }
     }
     one::<ErrorReply>(header, body, 0);

@@ -81,10 +81,14 @@ pub struct KeyEntry<'a> {
     pub standing_reason: &'a str,
     /// Seconds since 1970.
     pub created_at: u64,
-    /// When a rotation is due, in seconds since 1970; 0 for no such time.
+    /// When the next rotation is due, planned or owed, in seconds since 1970; 0 for no such time.
     pub due_at: u64,
     /// Why it is due; empty without such a time.
     pub due_reason: &'a str,
+    /// Whether it rotates by itself when that is due.
+    pub rotates: bool,
+    /// Where it is used, such as `production`; empty if nothing is said.
+    pub environment: &'a str,
     /// For people.
     pub note: &'a str,
     /// Who has a right on it, by the policy in use; only for whoever oversees the agent, else empty.
@@ -117,6 +121,8 @@ pub struct VersionEntry {
     pub created_at: u64,
     /// The id in its messages; zeros when destroyed.
     pub key_id: [u8; 32],
+    /// When it was last used for anything, in seconds since 1970; 0 = never, or not for the caller to know.
+    pub used_at: u64,
 }
 
 /// `key_disable`: the key is refused at once and after every restart, until `key_enable`.
@@ -134,6 +140,8 @@ impl Operation for KeyDisable {
 pub struct KeyDisableRequest<'a> {
     /// Name of the key; empty for every key there is.
     pub key: &'a str,
+    /// Number of the version, which must not be primary; 0 for the whole key.
+    pub version: u32,
     /// Mark it as known to somebody else; only lifted by an explicit word.
     pub compromised: bool,
     /// Why, for the record; at most [`MAX_REASON_BYTES`].
@@ -155,6 +163,8 @@ impl Operation for KeyEnable {
 pub struct KeyEnableRequest<'a> {
     /// Name of the key; empty for every key there is.
     pub key: &'a str,
+    /// Number of the version; 0 for the whole key.
+    pub version: u32,
     /// Lift the mark of a compromised key too.
     pub lift_compromised: bool,
     /// Why, for the record; at most [`MAX_REASON_BYTES`].
@@ -164,7 +174,7 @@ pub struct KeyEnableRequest<'a> {
 /// What a brake changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct KeysChangedReply {
-    /// How many keys are in another state than before.
+    /// How many keys, or whether the version, are in another state than before.
     pub changed: u32,
     /// Generation of the keyring that says so.
     pub generation: u64,

@@ -4,8 +4,11 @@
 
 mod agent;
 mod data;
+mod derived;
 mod keys;
+mod life;
 mod oversight;
+mod recovery;
 
 pub use agent::{
     Check, CheckResult, FEATURE_ON_BEHALF_OF, Field, Health, HealthReply, Hello, HelloReply, HelloRequest,
@@ -16,15 +19,32 @@ pub use data::{
     DataKey, DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest, DataKeyReply, DataKeyRequest, Decrypt,
     DecryptReply, DecryptReplyHead, DecryptRequest, Encrypt, EncryptReply, EncryptReplyHead, EncryptRequest,
 };
+pub use derived::{
+    Batch, BatchReply, BatchRequest, HMAC_ID_BYTES, HMAC_TAG_BYTES, HmacReply, HmacRequest, HmacTag, JwtSign,
+    JwtSignReply, JwtSignRequest, JwtVerify, JwtVerifyReply, JwtVerifyRequest, MAX_LEEWAY_SECONDS,
+    MAX_RANDOM_BYTES, MAX_TOKEN_BYTES, Random, RandomReply, RandomRequest, Rewrap, RewrapReply,
+    RewrapReplyHead, RewrapRequest, VersionTag,
+};
 pub use keys::{
     KeyCreate, KeyCreateReply, KeyCreateRequest, KeyDisable, KeyDisableRequest, KeyEnable, KeyEnableRequest,
     KeyEntry, KeyList, KeyListReply, KeyListRequest, KeyStanding, KeysChangedReply, MAX_REASON_BYTES,
     VersionEntry,
 };
+pub use life::{
+    KeyConfigure, KeyConfigureReply, KeyConfigureRequest, KeyDestroy, KeyDestroyReply, KeyDestroyRequest,
+    KeyPromote, KeyReinstate, KeyRetire, KeyRotate, KeyRotateReply, KeyRotateRequest, KeyShow, KeyShowReply,
+    KeyShowRequest, NeededVersion, RotationPolicy, Takeover, VersionReply, VersionRequest, VersionUsage,
+};
 pub use oversight::{
     AuditQuery, AuditQueryReply, AuditQueryRequest, MAX_AUDIT_QUERY_BYTES, MAX_WATCH_MILLISECONDS,
     Maintenance, MaintenanceReply, MaintenanceRequest, Watch, WatchEvent, WatchReply, WatchRequest,
     WatchSeverity,
+};
+
+pub use recovery::{
+    BackupCreate, BackupCreateReply, BackupCreateRequest, BackupRestore, BackupRestoreReply,
+    BackupRestoreRequest, MasterRotate, MasterRotateReply, MasterRotateRequest, MasterStep, RestoreOutcome,
+    RestoredKey,
 };
 
 use crate::codec::{BorrowDecode, Encode};
@@ -87,18 +107,50 @@ operation_list! {
     Encrypt = 16, "encrypt";
     /// Opens a message under the version that sealed it.
     Decrypt = 17, "decrypt";
+    /// Seals anew, under the primary version, what an older one sealed.
+    Rewrap = 18, "rewrap";
     /// Makes a data key, plain and sealed.
     DataKey = 19, "data_key";
     /// Opens a sealed data key.
     DataKeyOpen = 20, "data_key_open";
+    /// The tag of a value: a blind index.
+    Hmac = 21, "hmac";
+    /// Signs a JSON Web Token.
+    JwtSign = 22, "jwt_sign";
+    /// Checks a JSON Web Token.
+    JwtVerify = 23, "jwt_verify";
+    /// Random bytes.
+    Random = 24, "random";
+    /// Many requests of one operation on data at once.
+    Batch = 25, "batch";
     /// Makes a named key.
     KeyCreate = 32, "key_create";
     /// Names and states of the keys that the caller may know of.
     KeyList = 33, "key_list";
+    /// Everything that may be known of one key.
+    KeyShow = 34, "key_show";
+    /// Changes what is said about a key.
+    KeyConfigure = 35, "key_configure";
+    /// Makes a new version of a key.
+    KeyRotate = 36, "key_rotate";
+    /// Makes a staged version primary.
+    KeyPromote = 37, "key_promote";
+    /// Refuses what a version sealed, until it is reinstated.
+    KeyRetire = 38, "key_retire";
+    /// Opens again what a retired version sealed.
+    KeyReinstate = 39, "key_reinstate";
     /// Refuses a key, or all of them, until it is enabled again.
     KeyDisable = 40, "key_disable";
     /// Serves a disabled key again.
     KeyEnable = 41, "key_enable";
+    /// Removes the secret of a version or of a whole key for ever.
+    KeyDestroy = 42, "key_destroy";
+    /// Keys, sealed under a backup key.
+    BackupCreate = 45, "backup_create";
+    /// Takes keys of a backup in.
+    BackupRestore = 46, "backup_restore";
+    /// Seals the keyring under another master key.
+    MasterRotate = 47, "master_rotate";
 }
 
 impl OperationCode {

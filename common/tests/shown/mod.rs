@@ -1,14 +1,6 @@
 //! Decoded messages as `common/vectors/messages.json` writes them. New fields and choices stop the compiler.
 
-use keyagent_common::op::{
-    AuditQueryReply, AuditQueryRequest, Check, CheckResult, DataKeyOpenReply, DataKeyOpenRequest,
-    DataKeyReply, DataKeyRequest, DecryptReply, DecryptRequest, Empty, EncryptReply, EncryptRequest,
-    ErrorReply, Field, HealthReply, HelloReply, HelloRequest, KeyCreateReply, KeyCreateRequest,
-    KeyDisableRequest, KeyEnableRequest, KeyEntry, KeyListReply, KeyListRequest, KeyStanding,
-    KeysChangedReply, Limits, LockReply, MaintenanceReply, MaintenanceRequest, OnBehalfOf, ReloadReply,
-    StatusReply, UnlockReply, UnlockRequest, VersionEntry, WatchEvent, WatchReply, WatchRequest,
-    WatchSeverity,
-};
+use keyagent_common::op::*;
 use serde_json::{Value, json};
 
 /// A decoded value as the vectors write it.
@@ -33,6 +25,12 @@ impl<const N: usize> Shown for [u8; N] {
     }
 }
 
+impl<T: Shown> Shown for Option<T> {
+    fn shown(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Shown::shown)
+    }
+}
+
 impl<T: Shown> Shown for Vec<T> {
     fn shown(&self) -> Value {
         self.iter().map(Shown::shown).collect()
@@ -53,6 +51,11 @@ shown_by_word! {
     CheckResult { Ok = "ok", Warning = "warning", Failed = "failed" }
     KeyStanding { Active = "active", Disabled = "disabled", Compromised = "compromised" }
     WatchSeverity { Info = "info", Warning = "warning", Critical = "critical" }
+    Takeover { Staged = "staged", Grace = "grace", RefuseOld = "refuse_old" }
+    RestoreOutcome {
+        Same = "same", Added = "added", Extended = "extended", Replaced = "replaced", Differs = "differs"
+    }
+    MasterStep { Begin = "begin", Finish = "finish", Abandon = "abandon" }
 }
 
 /// Every field by name; the pattern without `..` makes the compiler ask for new ones.
@@ -76,6 +79,12 @@ macro_rules! shown_by_field {
     (@type KeyCreateReply) => { KeyCreateReply };
     (@type KeysChangedReply) => { KeysChangedReply };
     (@type VersionEntry) => { VersionEntry };
+    (@type RotationPolicy) => { RotationPolicy };
+    (@type VersionUsage) => { VersionUsage };
+    (@type KeyRotateReply) => { KeyRotateReply };
+    (@type VersionReply) => { VersionReply };
+    (@type RandomRequest) => { RandomRequest };
+    (@type MasterRotateReply) => { MasterRotateReply };
     (@type $type:ident) => { $type<'_> };
 }
 shown_by_field! {
@@ -113,10 +122,69 @@ shown_by_field! {
     KeyListRequest { after, limit }
     KeyListReply { keys, more }
     KeyEntry {
-        name, class, standing, standing_reason, created_at, due_at, due_reason, note, access, versions
+        name,
+        class,
+        standing,
+        standing_reason,
+        created_at,
+        due_at,
+        due_reason,
+        rotates,
+        environment,
+        note,
+        access,
+        versions
     }
-    VersionEntry { number, state, reason, created_at, key_id }
-    KeyDisableRequest { key, compromised, reason }
-    KeyEnableRequest { key, lift_compromised, reason }
+    VersionEntry { number, state, reason, created_at, key_id, used_at }
+    KeyDisableRequest { key, version, compromised, reason }
+    KeyEnableRequest { key, version, lift_compromised, reason }
     KeysChangedReply { changed, generation }
+    RewrapRequest { context, envelope }
+    RewrapReply { version, changed, envelope }
+    HmacRequest { key, context, value, tag_bytes, every_version }
+    HmacReply { tags }
+    VersionTag { version, tag }
+    JwtSignRequest { key, claims }
+    JwtSignReply { version, token }
+    JwtVerifyRequest { key, token, leeway_seconds }
+    JwtVerifyReply { version, current, claims }
+    RandomRequest { bytes }
+    RandomReply { random }
+    BatchRequest { operation, items }
+    BatchReply { results }
+    KeyShowRequest { key }
+    KeyShowReply { key, policy, purpose, owner, url, usage, generation }
+    RotationPolicy {
+        enabled, interval_days, grace_period_days, next_rotation_at, last_rotation_at, auto_retire
+    }
+    VersionUsage {
+        number, encryptions, decryptions, encrypted_at, decrypted_at, exact, grace_ends_at
+    }
+    KeyConfigureRequest {
+        key,
+        enabled,
+        interval_days,
+        grace_period_days,
+        auto_retire,
+        environment,
+        purpose,
+        owner,
+        url,
+        note
+    }
+    KeyConfigureReply { changed, next_rotation_at, generation }
+    KeyRotateRequest { key, reason, takeover, lift, note }
+    KeyRotateReply { version, key_id, replaced, replaced_state, lifted, next_rotation_at, generation }
+    VersionRequest { key, version, reason }
+    VersionReply { version, key_id, from, to, replaced, generation }
+    KeyDestroyRequest { key, version, force, reason }
+    KeyDestroyReply { destroyed, needed, from_master, generation }
+    NeededVersion { version, why }
+    BackupCreateRequest { backup_key, keys, after }
+    BackupCreateReply { keyring_id, epoch, generation, master, page, next }
+    BackupRestoreRequest { backup_key, page, dry_run, promote }
+    BackupRestoreReply { keys, generation }
+    RestoredKey { name, outcome, added, why }
+    MasterRotateRequest { step, current, next }
+    MasterRotateReply { masters, epoch, generation }
 }

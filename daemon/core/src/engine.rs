@@ -198,7 +198,23 @@ impl<A: Arena> Engine<A> {
             | OperationCode::KeyCreate
             | OperationCode::KeyList
             | OperationCode::KeyDisable
-            | OperationCode::KeyEnable => None,
+            | OperationCode::KeyEnable
+            | OperationCode::KeyShow
+            | OperationCode::KeyConfigure
+            | OperationCode::KeyRotate
+            | OperationCode::KeyPromote
+            | OperationCode::KeyRetire
+            | OperationCode::KeyReinstate
+            | OperationCode::KeyDestroy
+            | OperationCode::BackupCreate
+            | OperationCode::BackupRestore
+            | OperationCode::MasterRotate
+            | OperationCode::Rewrap
+            | OperationCode::Hmac
+            | OperationCode::JwtSign
+            | OperationCode::JwtVerify
+            | OperationCode::Random
+            | OperationCode::Batch => None,
         }
     }
 

@@ -32,6 +32,16 @@ impl Frame<'_> {
                     | OperationCode::KeyList
                     | OperationCode::KeyDisable
                     | OperationCode::KeyEnable
+                    | OperationCode::KeyShow
+                    | OperationCode::KeyConfigure
+                    | OperationCode::KeyRotate
+                    | OperationCode::KeyPromote
+                    | OperationCode::KeyRetire
+                    | OperationCode::KeyReinstate
+                    | OperationCode::KeyDestroy
+                    | OperationCode::BackupCreate
+                    | OperationCode::BackupRestore
+                    | OperationCode::MasterRotate
             )
         )
     }

@@ -90,7 +90,7 @@ impl Recorded for Made<'_> {
 
 /// `key_disable`
 pub(super) fn disable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
-    let Ok(KeyDisableRequest { key, compromised, reason }) = codec::decode(asked.body) else {
+    let Ok(KeyDisableRequest { key, version: _, compromised, reason }) = codec::decode(asked.body) else {
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
     if !is_allowed_on(asked, key) {
@@ -133,7 +133,7 @@ pub(super) fn disable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Resul
 
 /// `key_enable`
 pub(super) fn enable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
-    let Ok(KeyEnableRequest { key, lift_compromised, reason }) = codec::decode(asked.body) else {
+    let Ok(KeyEnableRequest { key, version: _, lift_compromised, reason }) = codec::decode(asked.body) else {
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
     if !is_allowed_on(asked, key) {
@@ -264,6 +264,7 @@ fn entry(key: &Key, oversees: bool, held: Option<Brake>) -> KeyEntry<'_> {
         reason: version.reason as u8,
         created_at: version.created_at,
         key_id: version.key_id().copied().unwrap_or_default(),
+        used_at: 0,
     });
     KeyEntry {
         name: &key.name,
@@ -277,6 +278,8 @@ fn entry(key: &Key, oversees: bool, held: Option<Brake>) -> KeyEntry<'_> {
         created_at: key.created_at,
         due_at: key.due().map_or(0, |due| due.at_unix),
         due_reason: key.due().map_or("", |due| due.reason),
+        rotates: key.policy.enabled,
+        environment: key.label(keyagent_core::keyring::Label::Environment),
         note: &key.note,
         access: if oversees { key.access().collect() } else { Vec::new() },
         versions: versions.collect(),

@@ -88,8 +88,8 @@ fn done(expected: &mut Expected, event: &'static str) {
 fn on_keys_and_agent(client: &mut Client, round: usize, expected: &mut Expected) {
     let mut done = |event| done(expected, event);
     let key = format!("made/{round}");
-    let disable = |key, reason| KeyDisableRequest { key, compromised: false, reason };
-    let enable = |key, reason| KeyEnableRequest { key, lift_compromised: false, reason };
+    let disable = |key, reason| KeyDisableRequest { version: 0, key, compromised: false, reason };
+    let enable = |key, reason| KeyEnableRequest { version: 0, key, lift_compromised: false, reason };
     client.create_key(&key).unwrap();
     assert_eq!(client.create_key(&key).unwrap_err(), ErrorCode::KeyExists);
     assert_eq!(client.create_key("No Name").unwrap_err(), ErrorCode::InvalidRequest);

@@ -236,12 +236,15 @@ fn users_with_rules_alone_pull_no_brake() {
     );
     let daemon = home.start_with(&["--config", config.to_str().unwrap()]);
     as_user::open_for_all(&home);
-    let brake = KeyDisableRequest { key: "", compromised: false, reason: "" };
+    let brake = KeyDisableRequest { version: 0, key: "", compromised: false, reason: "" };
     let frames = [
         client::encrypt(1, b"served"),
         client::request::<KeyCreate>(2, &KeyCreateRequest { key: "mine", class: MESSAGE, note: "" }),
         client::request::<KeyDisable>(3, &brake),
-        client::request::<KeyEnable>(4, &KeyEnableRequest { key: "", lift_compromised: true, reason: "" }),
+        client::request::<KeyEnable>(
+            4,
+            &KeyEnableRequest { version: 0, key: "", lift_compromised: true, reason: "" },
+        ),
         client::request::<Maintenance>(5, &MaintenanceRequest { on: true, reason: "" }),
     ];
     let (ok, denied) = (0, ErrorCode::Denied as u16);

@@ -79,7 +79,7 @@ impl Client {
 
     /// `key_disable`
     pub(crate) fn brake(&mut self, key: &str, compromised: bool) -> Reply {
-        self.ask::<KeyDisable>(&KeyDisableRequest { key, compromised, reason: "a test" })
+        self.ask::<KeyDisable>(&KeyDisableRequest { version: 0, key, compromised, reason: "a test" })
     }
 
     /// `key_enable`
@@ -88,7 +88,7 @@ impl Client {
         key: &str,
         lift_compromised: bool,
     ) -> Result<KeysChangedReply, ErrorCode> {
-        let request = KeyEnableRequest { key, lift_compromised, reason: "tested" };
+        let request = KeyEnableRequest { version: 0, key, lift_compromised, reason: "tested" };
         let body = self.ask::<KeyEnable>(&request).success()?;
         Ok(codec::decode(&body).unwrap())
     }

@@ -30,15 +30,31 @@ pub(super) const fn kind(operation: OperationCode) -> Kind {
         | OperationCode::Reload
         | OperationCode::Maintenance
         | OperationCode::AuditQuery
-        | OperationCode::Watch => Kind::Agent,
+        | OperationCode::Watch
+        | OperationCode::BackupCreate
+        | OperationCode::BackupRestore
+        | OperationCode::MasterRotate => Kind::Agent,
         OperationCode::KeyCreate
         | OperationCode::KeyList
         | OperationCode::KeyDisable
-        | OperationCode::KeyEnable => Kind::Keys,
+        | OperationCode::KeyEnable
+        | OperationCode::KeyShow
+        | OperationCode::KeyConfigure
+        | OperationCode::KeyRotate
+        | OperationCode::KeyPromote
+        | OperationCode::KeyRetire
+        | OperationCode::KeyReinstate
+        | OperationCode::KeyDestroy => Kind::Keys,
         OperationCode::Encrypt
         | OperationCode::Decrypt
         | OperationCode::DataKey
-        | OperationCode::DataKeyOpen => Kind::Data,
+        | OperationCode::DataKeyOpen
+        | OperationCode::Rewrap
+        | OperationCode::Hmac
+        | OperationCode::JwtSign
+        | OperationCode::JwtVerify
+        | OperationCode::Random
+        | OperationCode::Batch => Kind::Data,
     }
 }
 

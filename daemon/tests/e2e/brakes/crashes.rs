@@ -42,7 +42,7 @@ fn talk(daemon: &Daemon, done: &mut Done) -> io::Result<()> {
     client.reply()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     ask::<KeyCreate>(&mut client, &KeyCreateRequest { key: "new", class: MESSAGE, note: "" })?;
     done.created = true;
-    let brake = KeyDisableRequest { key: "other", compromised: true, reason: "a test" };
+    let brake = KeyDisableRequest { version: 0, key: "other", compromised: true, reason: "a test" };
     ask::<KeyDisable>(&mut client, &brake)?;
     done.disabled = true;
     ask::<Stop>(&mut client, &Empty {})?;

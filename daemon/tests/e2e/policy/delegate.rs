@@ -243,8 +243,14 @@ fn only_operations_on_data_can_be_asked_for_others() {
             client.ask_for::<Watch>(who, &WatchRequest { after: 0, wait_milliseconds: 30_000 }),
             client.ask_for::<KeyCreate>(who, &KeyCreateRequest { key: "shop/new", class: 1, note: "" }),
             client.ask_for::<KeyList>(who, &KeyListRequest { after: "", limit: 9 }),
-            client.ask_for::<KeyDisable>(who, &KeyDisableRequest { key, compromised: true, reason }),
-            client.ask_for::<KeyEnable>(who, &KeyEnableRequest { key, lift_compromised: true, reason }),
+            client.ask_for::<KeyDisable>(
+                who,
+                &KeyDisableRequest { version: 0, key, compromised: true, reason },
+            ),
+            client.ask_for::<KeyEnable>(
+                who,
+                &KeyEnableRequest { version: 0, key, lift_compromised: true, reason },
+            ),
         ];
         for (place, reply) in replies.into_iter().enumerate() {
             assert_eq!(reply.error(), ErrorCode::InvalidRequest, "number {place}");

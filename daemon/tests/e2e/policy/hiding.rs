@@ -59,8 +59,8 @@ fn by_name(client: &mut Client, key: &str) -> Vec<Reply> {
         request::<DataKey>(7, &DataKeyRequest { key, context, kind: 9 }),
         request::<Encrypt>(7, &EncryptRequest { key, context: &[0xff; 9], plaintext }),
         request::<KeyCreate>(7, &KeyCreateRequest { key, class: 1, note: "" }),
-        request::<KeyDisable>(7, &KeyDisableRequest { key, compromised: true, reason: "" }),
-        request::<KeyEnable>(7, &KeyEnableRequest { key, lift_compromised: true, reason: "" }),
+        request::<KeyDisable>(7, &KeyDisableRequest { version: 0, key, compromised: true, reason: "" }),
+        request::<KeyEnable>(7, &KeyEnableRequest { version: 0, key, lift_compromised: true, reason: "" }),
     ];
     frames.iter().map(|frame| raw(client, frame)).collect()
 }

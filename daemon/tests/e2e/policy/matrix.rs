@@ -2,16 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyagent_common::{
-    context::EMPTY,
-    error::ErrorCode,
-    op::{
-        AuditQuery, AuditQueryRequest, DataKey, DataKeyOpen, DataKeyOpenRequest, DataKeyRequest, Decrypt,
-        DecryptRequest, Empty, Encrypt, EncryptRequest, Health, KeyCreate, KeyCreateRequest, KeyDisable,
-        KeyDisableRequest, KeyEnable, KeyEnableRequest, KeyList, KeyListRequest, Lock, Maintenance,
-        MaintenanceRequest, OperationCode, Reload, Status, Stop, Unlock, UnlockRequest, Watch, WatchRequest,
-    },
-};
+use keyagent_common::{context::EMPTY, error::ErrorCode, op::*};
 
 use super::stage::{Connection, Person, Sealed, Stage};
 use crate::support::{Client, client::Reply, slice::Slice};
@@ -110,11 +101,72 @@ fn attempt(client: &mut Client, operation: OperationCode, key: &str, sealed: &Se
         OperationCode::KeyCreate => client.ask::<KeyCreate>(&KeyCreateRequest { key, class: 1, note: "" }),
         OperationCode::KeyList => client.ask::<KeyList>(&KeyListRequest { after: "", limit: 9 }),
         OperationCode::KeyDisable => {
-            client.ask::<KeyDisable>(&KeyDisableRequest { key, compromised: false, reason: "" })
+            client.ask::<KeyDisable>(&KeyDisableRequest { version: 0, key, compromised: false, reason: "" })
         }
-        OperationCode::KeyEnable => {
-            client.ask::<KeyEnable>(&KeyEnableRequest { key, lift_compromised: false, reason: "" })
+        OperationCode::KeyEnable => client.ask::<KeyEnable>(&KeyEnableRequest {
+            version: 0,
+            key,
+            lift_compromised: false,
+            reason: "",
+        }),
+        OperationCode::Rewrap => client.ask::<Rewrap>(&RewrapRequest { context, envelope }),
+        OperationCode::Hmac => client.ask::<HmacTag>(&HmacRequest {
+            key,
+            context,
+            value: b"x",
+            tag_bytes: 16,
+            every_version: false,
+        }),
+        OperationCode::JwtSign => client.ask::<JwtSign>(&JwtSignRequest { key, claims: b"{}" }),
+        OperationCode::JwtVerify => {
+            client.ask::<JwtVerify>(&JwtVerifyRequest { key, token: "a.b.c", leeway_seconds: 0 })
         }
+        OperationCode::Random => client.ask::<Random>(&RandomRequest { bytes: 8 }),
+        OperationCode::Batch => client.ask::<Batch>(&BatchRequest { operation: 16, items: &[] }),
+        OperationCode::KeyShow => client.ask::<KeyShow>(&KeyShowRequest { key }),
+        OperationCode::KeyConfigure => client.ask::<KeyConfigure>(&KeyConfigureRequest {
+            key,
+            enabled: None,
+            interval_days: None,
+            grace_period_days: None,
+            auto_retire: None,
+            environment: None,
+            purpose: None,
+            owner: None,
+            url: None,
+            note: None,
+        }),
+        OperationCode::KeyRotate => client.ask::<KeyRotate>(&KeyRotateRequest {
+            key,
+            reason: 5,
+            takeover: Takeover::Grace,
+            lift: KeyStanding::Active,
+            note: "",
+        }),
+        OperationCode::KeyPromote => {
+            client.ask::<KeyPromote>(&VersionRequest { key, version: 1, reason: "" })
+        }
+        OperationCode::KeyRetire => client.ask::<KeyRetire>(&VersionRequest { key, version: 1, reason: "" }),
+        OperationCode::KeyReinstate => {
+            client.ask::<KeyReinstate>(&VersionRequest { key, version: 1, reason: "" })
+        }
+        OperationCode::KeyDestroy => {
+            client.ask::<KeyDestroy>(&KeyDestroyRequest { key, version: 99, force: false, reason: "" })
+        }
+        OperationCode::BackupCreate => {
+            client.ask::<BackupCreate>(&BackupCreateRequest { backup_key: &[7; 32], keys: "", after: &[] })
+        }
+        OperationCode::BackupRestore => client.ask::<BackupRestore>(&BackupRestoreRequest {
+            backup_key: &[7; 32],
+            page: &[],
+            dry_run: true,
+            promote: false,
+        }),
+        OperationCode::MasterRotate => client.ask::<MasterRotate>(&MasterRotateRequest {
+            step: MasterStep::Finish,
+            current: &[],
+            next: &[],
+        }),
         OperationCode::Hello => unreachable!("every connection begins with it"),
     }
 }
