@@ -20,6 +20,7 @@ use crate::{
     cipher::{self, MessageCipher, SealError},
     entropy::{Entropy, EntropyFailed},
     pin::{self, Pin, PinError},
+    usage::CounterKey,
 };
 
 mod attribute;
@@ -282,6 +283,11 @@ impl<A: Arena> Keyring<A> {
         let used = if secret.len() > 64 { &hashed[..] } else { secret };
         let length = used.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         hmac(&self.working.subkeys.reuse, &[used.split_at(length).0])
+    }
+
+    /// What authenticates the file of counters; another handle to the same place, wiped with the last one.
+    pub fn counter_key(&self) -> CounterKey<A> {
+        CounterKey::new(Arc::clone(&self.working.subkeys.counters), *self.keyring_id())
     }
 
     /// The 139 bytes of `audit.pin`.

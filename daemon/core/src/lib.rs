@@ -20,3 +20,4 @@ pub mod policy;
 pub mod reply;
 #[cfg(test)]
 mod test_vectors;
+pub mod usage;

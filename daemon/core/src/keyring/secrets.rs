@@ -41,6 +41,8 @@ pub(super) struct Subkeys<A: Arena> {
     pub(super) pin: A::Slot<[u8; 32]>,
     pub(super) context_hash: A::Slot<[u8; 32]>,
     pub(super) reuse: A::Slot<[u8; 32]>,
+    /// Shared: the file of counters is kept beside the keyring.
+    pub(super) counters: Arc<A::Slot<[u8; 32]>>,
 }
 
 impl<A: Arena> Subkeys<A> {
@@ -58,6 +60,7 @@ impl<A: Arena> Subkeys<A> {
             pin: slot("pin")?,
             context_hash: slot("context hash")?,
             reuse: slot("reuse")?,
+            counters: Arc::new(slot("counters")?),
         })
     }
 }
