@@ -21,14 +21,24 @@ MASTER = formats["master"]["master"]
 CODES = {"hello": 1, "status": 2, "health": 3, "stop": 4, "lock": 5, "unlock": 6, "reload": 7,
          "maintenance": 8, "audit_query": 9, "watch": 10,
          "encrypt": 16, "decrypt": 17, "data_key": 19, "data_key_open": 20,
-         "key_create": 32, "key_list": 33, "key_disable": 40, "key_enable": 41}
+         "rewrap": 18, "hmac": 21, "jwt_sign": 22, "jwt_verify": 23, "random": 24, "batch": 25,
+         "key_create": 32, "key_list": 33, "key_show": 34, "key_configure": 35, "key_rotate": 36,
+         "key_promote": 37, "key_retire": 38, "key_reinstate": 39, "key_disable": 40, "key_enable": 41,
+         "key_destroy": 42, "backup_create": 45, "backup_restore": 46, "master_rotate": 47}
 # What stands before the body of a request with flag 1.
 ON_BEHALF_OF = [("uid", "u32"), ("gid", "u32"), ("unit", "text")]
 KEY_ENTRY = [("name", "text"), ("class", "u8"), ("standing", "standing"), ("standing_reason", "text"),
-             ("created_at", "u64"), ("due_at", "u64"), ("due_reason", "text"), ("note", "text"),
-             ("access", ("list", "text")),
+             ("created_at", "u64"), ("due_at", "u64"), ("due_reason", "text"), ("rotates", "bool"),
+             ("environment", "text"), ("note", "text"), ("access", ("list", "text")),
              ("versions", ("list", [("number", "u32"), ("state", "u8"), ("reason", "u8"),
-                                    ("created_at", "u64"), ("key_id", "array")]))]
+                                    ("created_at", "u64"), ("key_id", "array"), ("used_at", "u64")]))]
+POLICY = [("enabled", "bool"), ("interval_days", "u32"), ("grace_period_days", "u32"),
+          ("next_rotation_at", "u64"), ("last_rotation_at", "u64"), ("auto_retire", "bool")]
+USAGE = [("number", "u32"), ("encryptions", "u64"), ("decryptions", "u64"), ("encrypted_at", "u64"),
+         ("decrypted_at", "u64"), ("exact", "bool"), ("grace_ends_at", "u64")]
+OF_A_VERSION = [("key", "text"), ("version", "u32"), ("reason", "text")]
+VERSION_MOVED = [("version", "u32"), ("key_id", "array"), ("from", "u8"), ("to", "u8"), ("replaced", "u32"),
+                 ("generation", "u64")]
 CHANGED = [("changed", "u32"), ("generation", "u64")]
 # Every message by direction and name: (field, type) in the order of the body.
 REQUESTS = {
@@ -41,12 +51,31 @@ REQUESTS = {
     "watch": [("after", "u64"), ("wait_milliseconds", "u32")],
     "key_create": [("key", "text"), ("class", "u8"), ("note", "text")],
     "key_list": [("after", "text"), ("limit", "u32")],
-    "key_disable": [("key", "text"), ("compromised", "bool"), ("reason", "text")],
-    "key_enable": [("key", "text"), ("lift_compromised", "bool"), ("reason", "text")],
+    "key_disable": [("key", "text"), ("version", "u32"), ("compromised", "bool"), ("reason", "text")],
+    "key_enable": [("key", "text"), ("version", "u32"), ("lift_compromised", "bool"), ("reason", "text")],
     "encrypt": [("key", "text"), ("context", "bytes"), ("plaintext", "bytes")],
     "decrypt": [("context", "bytes"), ("envelope", "bytes")],
     "data_key": [("key", "text"), ("context", "bytes"), ("kind", "u8")],
     "data_key_open": [("context", "bytes"), ("envelope", "bytes")],
+    "rewrap": [("context", "bytes"), ("envelope", "bytes")],
+    "hmac": [("key", "text"), ("context", "bytes"), ("value", "bytes"), ("tag_bytes", "u8"),
+             ("every_version", "bool")],
+    "jwt_sign": [("key", "text"), ("claims", "bytes")],
+    "jwt_verify": [("key", "text"), ("token", "text"), ("leeway_seconds", "u32")],
+    "random": [("bytes", "u32")],
+    "batch": [("operation", "u16"), ("items", "bytes")],
+    "key_show": [("key", "text")],
+    "key_configure": [("key", "text"), ("enabled", ("option", "bool")), ("interval_days", ("option", "u32")),
+                      ("grace_period_days", ("option", "u32")), ("auto_retire", ("option", "bool")),
+                      ("environment", ("option", "text")), ("purpose", ("option", "text")),
+                      ("owner", ("option", "text")), ("url", ("option", "text")), ("note", ("option", "text"))],
+    "key_rotate": [("key", "text"), ("reason", "u8"), ("takeover", "takeover"), ("lift", "standing"),
+                   ("note", "text")],
+    "key_promote": OF_A_VERSION, "key_retire": OF_A_VERSION, "key_reinstate": OF_A_VERSION,
+    "key_destroy": [("key", "text"), ("version", "u32"), ("force", "bool"), ("reason", "text")],
+    "backup_create": [("backup_key", "bytes"), ("keys", "text"), ("after", "bytes")],
+    "backup_restore": [("backup_key", "bytes"), ("page", "bytes"), ("dry_run", "bool"), ("promote", "bool")],
+    "master_rotate": [("step", "step"), ("current", "bytes"), ("next", "bytes")],
 }
 REPLIES = {
     "hello": [("protocol", "u16"), ("protocol_min", "u16"), ("protocol_max", "u16"), ("server", "text"),
@@ -72,11 +101,33 @@ REPLIES = {
     "decrypt": [("version", "u32"), ("current", "bool"), ("plaintext", "bytes")],
     "data_key": [("version", "u32"), ("plain", "bytes"), ("envelope", "bytes")],
     "data_key_open": [("version", "u32"), ("current", "bool"), ("plain", "bytes")],
+    "rewrap": [("version", "u32"), ("changed", "bool"), ("envelope", "bytes")],
+    "hmac": [("tags", ("list", [("version", "u32"), ("tag", "bytes")]))],
+    "jwt_sign": [("version", "u32"), ("token", "text")],
+    "jwt_verify": [("version", "u32"), ("current", "bool"), ("claims", "bytes")],
+    "random": [("random", "bytes")],
+    "batch": [("results", "bytes")],
+    "key_show": [("key", KEY_ENTRY), ("policy", POLICY), ("purpose", "text"), ("owner", "text"), ("url", "text"),
+                 ("usage", ("list", USAGE)), ("generation", "u64")],
+    "key_configure": [("changed", ("list", "text")), ("next_rotation_at", "u64"), ("generation", "u64")],
+    "key_rotate": [("version", "u32"), ("key_id", "array"), ("replaced", "u32"), ("replaced_state", "u8"),
+                   ("lifted", "standing"), ("next_rotation_at", "u64"), ("generation", "u64")],
+    "key_promote": VERSION_MOVED, "key_retire": VERSION_MOVED, "key_reinstate": VERSION_MOVED,
+    "key_destroy": [("destroyed", ("list", "u32")),
+                    ("needed", ("list", [("version", "u32"), ("why", "text")])),
+                    ("from_master", "bool"), ("generation", "u64")],
+    "backup_create": [("keyring_id", "array"), ("epoch", "u32"), ("generation", "u64"), ("master", "array"),
+                      ("page", "bytes"), ("next", "bytes")],
+    "backup_restore": [("keys", ("list", [("name", "text"), ("outcome", "outcome"), ("added", "u32"),
+                                          ("why", "text")])), ("generation", "u64")],
+    "master_rotate": [("masters", ("list", "array")), ("epoch", "u32"), ("generation", "u64")],
     "error": [("what", "text"), ("why", "text"), ("fix", "text")],
 }
 NUMBERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q"}
 CHOICES = {"result": ["ok", "warning", "failed"], "standing": ["active", "disabled", "compromised"],
-           "severity": ["info", "warning", "critical"]}
+           "severity": ["info", "warning", "critical"], "takeover": ["staged", "grace", "refuse_old"],
+           "outcome": ["same", "added", "extended", "replaced", "differs"],
+           "step": ["begin", "finish", "abandon"]}
 
 
 def encode(kind, value):
@@ -94,6 +145,8 @@ def encode(kind, value):
         return struct.pack("<Q", len(value)) + value
     if kind == "array":
         return bytes.fromhex(value)
+    if isinstance(kind, tuple) and kind[0] == "option":
+        return b"\0" if value is None else b"\1" + encode(kind[1], value)
     if isinstance(kind, tuple):
         return struct.pack("<Q", len(value)) + b"".join(encode(kind[1], item) for item in value)
     assert list(value) == [name for name, _ in kind], value
@@ -172,13 +225,72 @@ message("key_create, the longest name and note", "request", "key_create", 12,
 message("key_list from the beginning", "request", "key_list", 13, {"after": "", "limit": 0})
 message("key_list, going on", "request", "key_list", 13, {"after": "billing/cards", "limit": 2**32 - 1})
 message("key_disable", "request", "key_disable", 14,
-        {"key": "billing/cards", "compromised": False, "reason": "migration"})
+        {"key": "billing/cards", "version": 0, "compromised": False, "reason": "migration"})
 message("key_disable for every key, compromised", "request", "key_disable", 14,
-        {"key": "", "compromised": True, "reason": "host was broken into"})
+        {"key": "", "version": 0, "compromised": True, "reason": "host was broken into"})
 message("key_enable", "request", "key_enable", 15,
-        {"key": "billing/cards", "lift_compromised": True, "reason": "false alarm"})
+        {"key": "billing/cards", "version": 0, "lift_compromised": True, "reason": "false alarm"})
 message("key_enable for every key, the longest reason", "request", "key_enable", 15,
-        {"key": "", "lift_compromised": False, "reason": "r" * 256})
+        {"key": "", "version": 0, "lift_compromised": False, "reason": "r" * 256})
+
+# --- derived data, the life of keys, recovery
+CARDS = "billing/cards"
+
+
+def items(of, *all_fields):
+    body = lambda fields: encode(REQUESTS[of], fields)
+    return b"".join(frame(place, CODES[of], body(fields)) for place, fields in enumerate(all_fields)).hex()
+
+
+NOTHING = {name: None for name, _ in REQUESTS["key_configure"][1:]}
+for name, of, fields in [
+    ("rewrap", "rewrap", {"context": CONTEXT_TABLE, "envelope": SEALED_TABLE}),
+    ("rewrap of a data key", "rewrap", {"context": "0000", "envelope": SEALED_DATA_KEY}),
+    ("hmac", "hmac", {"key": "search", "context": CONTEXT_TABLE, "value": "616e6140", "tag_bytes": 16,
+                      "every_version": False}),
+    ("hmac for a look-up", "hmac", {"key": "search", "context": "0000", "value": "", "tag_bytes": 32,
+                                    "every_version": True}),
+    ("jwt_sign", "jwt_sign", {"key": "login", "claims": b'{"sub":"ana","exp":1795309200}'.hex()}),
+    ("jwt_verify", "jwt_verify", {"key": "login", "token": "eyJhbGciOiJIUzI1NiJ9.e30.AA", "leeway_seconds": 60}),
+    ("random", "random", {"bytes": 32}),
+    ("random, the most", "random", {"bytes": 4096}),
+    ("batch", "batch", {"operation": 16, "items": items(
+        "encrypt", {"key": "default", "context": "0000", "plaintext": "68656c6c6f"},
+        {"key": CARDS, "context": CONTEXT_TABLE, "plaintext": ""})}),
+    ("batch of one", "batch", {"operation": 17, "items": items(
+        "decrypt", {"context": "0000", "envelope": SEALED})}),
+    ("key_show", "key_show", {"key": CARDS}),
+    ("key_configure nothing", "key_configure", {"key": CARDS, **NOTHING}),
+    ("key_configure everything", "key_configure",
+     {"key": CARDS, "enabled": True, "interval_days": 90, "grace_period_days": 30, "auto_retire": False,
+      "environment": "production", "purpose": "card numbers", "owner": "payments",
+      "url": "https://example.com/keys", "note": ""}),
+    ("key_rotate", "key_rotate", {"key": CARDS, "reason": 5, "takeover": "grace", "lift": "active",
+                                  "note": "yearly"}),
+    ("key_rotate, staged", "key_rotate", {"key": CARDS, "reason": 1, "takeover": "staged", "lift": "active",
+                                          "note": ""}),
+    ("key_rotate in an emergency", "key_rotate",
+     {"key": CARDS, "reason": 2, "takeover": "refuse_old", "lift": "compromised", "note": "host was broken into"}),
+    ("key_promote", "key_promote", {"key": CARDS, "version": 2, "reason": "all hosts have it"}),
+    ("key_promote the staged one", "key_promote", {"key": CARDS, "version": 0, "reason": ""}),
+    ("key_retire", "key_retire", {"key": CARDS, "version": 1, "reason": ""}),
+    ("key_reinstate", "key_reinstate", {"key": CARDS, "version": 1, "reason": "an old backup came up"}),
+    ("key_disable a version", "key_disable", {"key": CARDS, "version": 1, "compromised": True, "reason": ""}),
+    ("key_enable a version", "key_enable", {"key": CARDS, "version": 2**32 - 1, "lift_compromised": False,
+                                            "reason": ""}),
+    ("key_destroy a version", "key_destroy", {"key": CARDS, "version": 1, "force": False, "reason": ""}),
+    ("key_destroy the whole key", "key_destroy", {"key": CARDS, "version": 0, "force": True,
+                                                  "reason": "tenant left"}),
+    ("backup_create", "backup_create", {"backup_key": "b0" * 32, "keys": "", "after": ""}),
+    ("backup_create of some keys, going on", "backup_create",
+     {"backup_key": "b0" * 32, "keys": CARDS + "\nopenai", "after": "0102"}),
+    ("backup_restore", "backup_restore", {"backup_key": "b0" * 32, "page": "0001020304", "dry_run": True,
+                                          "promote": False}),
+    ("master_rotate begins", "master_rotate", {"step": "begin", "current": MASTER, "next": "b0" * 32}),
+    ("master_rotate ends", "master_rotate", {"step": "finish", "current": "", "next": ""}),
+    ("master_rotate is given up", "master_rotate", {"step": "abandon", "current": MASTER, "next": ""}),
+]:
+    message(name, "request", of, 20, fields)
 
 # --- requests on behalf of somebody else
 CALLER = {"uid": 1001, "gid": 1001, "unit": "billing.service"}
@@ -237,14 +349,14 @@ message("watch answered", "reply", "watch", 11,
 message("watch answered, nothing happened", "reply", "watch", 11, {"next": 10, "lost": False, "events": []})
 message("watch answered, events were lost", "reply", "watch", 11, {"next": 2**64 - 2, "lost": True, "events": []})
 message("key_create answered", "reply", "key_create", 12, {"version": 1, "key_id": DIGEST, "generation": 10})
-VERSION = {"number": 1, "state": 2, "reason": 1, "created_at": 1795305600, "key_id": DIGEST}
+VERSION = {"number": 1, "state": 2, "reason": 1, "created_at": 1795305600, "key_id": DIGEST, "used_at": 0}
 KEY = {"name": "default", "class": 1, "standing": "active", "standing_reason": "", "created_at": 1795305600,
-       "due_at": 0, "due_reason": "", "note": "", "access": [], "versions": [VERSION]}
+       "due_at": 0, "due_reason": "", "rotates": False, "environment": "", "note": "", "access": [], "versions": [VERSION]}
 message("key_list answered", "reply", "key_list", 13,
         {"keys": [dict(KEY, name="billing/cards", standing="disabled", standing_reason="migration",
-                       due_at=1795392000, due_reason="personnel", note="é",
+                       due_at=1795392000, due_reason="personnel", environment="production", note="é",
                        access=["uid 1001", "unit billing.service"],
-                       versions=[dict(VERSION, state=5, key_id="00" * 32), dict(VERSION, number=2)]),
+                       versions=[dict(VERSION, state=5, key_id="00" * 32), dict(VERSION, number=2, used_at=1795305601)]),
                   KEY, dict(KEY, name="old", standing="compromised", standing_reason="laptop stolen", versions=[])],
          "more": True})
 message("key_list answered, no key", "reply", "key_list", 13, {"keys": [], "more": False})
@@ -260,12 +372,73 @@ message("data_key answered", "reply", "data_key", 6,
         {"version": 1, "plain": DATA_KEY, "envelope": SEALED_DATA_KEY})
 message("data_key_open answered", "reply", "data_key_open", 8,
         {"version": 1, "current": True, "plain": DATA_KEY})
+DAY = 86400
+OLDER = dict(VERSION, state=3, reason=0, key_id="a1" * 32, used_at=1795305605)
+for name, of, fields in [
+    ("rewrap answered", "rewrap", {"version": 2, "changed": True, "envelope": SEALED}),
+    ("rewrap answered, current", "rewrap", {"version": 1, "changed": False, "envelope": SEALED_DATA_KEY}),
+    ("hmac answered", "hmac", {"tags": [{"version": 2, "tag": "c0" * 24}, {"version": 1, "tag": "a1" * 24}]}),
+    ("jwt_sign answered", "jwt_sign", {"version": 1, "token": "eyJhbGciOiJIUzI1NiJ9.e30.AA"}),
+    ("jwt_verify answered", "jwt_verify", {"version": 1, "current": True, "claims": "7b7d"}),
+    ("random answered", "random", {"random": "00ff" * 16}),
+    ("batch answered", "batch", {"results": (
+        frame(0, 0, encode(REPLIES["encrypt"], {"version": 1, "envelope": SEALED}))
+        + frame(1, 10, encode(REPLIES["error"], {"what": "not allowed", "why": "", "fix": ""}))).hex()}),
+    ("key_show answered", "key_show",
+     {"key": dict(KEY, name=CARDS, due_at=1795305600 + 90 * DAY, due_reason="scheduled", rotates=True,
+                  environment="production", versions=[OLDER, dict(VERSION, number=2, used_at=1795305700)]),
+      "policy": {"enabled": True, "interval_days": 90, "grace_period_days": 30,
+                 "next_rotation_at": 1795305600 + 90 * DAY, "last_rotation_at": 1795305600, "auto_retire": False},
+      "purpose": "card numbers", "owner": "payments", "url": "",
+      "usage": [{"number": 1, "encryptions": 17, "decryptions": 4, "encrypted_at": 1795305601,
+                 "decrypted_at": 1795305605, "exact": True, "grace_ends_at": 1795305600 + 30 * DAY},
+                {"number": 2, "encryptions": 1024, "decryptions": 0, "encrypted_at": 1795305700,
+                 "decrypted_at": 0, "exact": False, "grace_ends_at": 0}],
+      "generation": 12}),
+    ("key_configure answered", "key_configure", {"changed": ["enabled", "interval_days"],
+                                                 "next_rotation_at": 1795305600 + 90 * DAY, "generation": 13}),
+    ("key_configure answered, as it was", "key_configure", {"changed": [], "next_rotation_at": 0,
+                                                            "generation": 13}),
+    ("key_rotate answered", "key_rotate", {"version": 3, "key_id": DIGEST, "replaced": 2, "replaced_state": 3,
+                                           "lifted": "active", "next_rotation_at": 1795305600, "generation": 14}),
+    ("key_rotate answered, staged", "key_rotate",
+     {"version": 3, "key_id": DIGEST, "replaced": 0, "replaced_state": 0, "lifted": "active",
+      "next_rotation_at": 0, "generation": 14}),
+    ("key_promote answered", "key_promote", {"version": 3, "key_id": DIGEST, "from": 1, "to": 2, "replaced": 2,
+                                             "generation": 15}),
+    ("key_retire answered", "key_retire", {"version": 2, "key_id": DIGEST, "from": 3, "to": 4, "replaced": 0,
+                                           "generation": 16}),
+    ("key_reinstate answered, as it was", "key_reinstate",
+     {"version": 2, "key_id": DIGEST, "from": 3, "to": 3, "replaced": 0, "generation": 16}),
+    ("key_destroy answered", "key_destroy",
+     {"destroyed": [1, 2], "needed": [{"version": 1, "why": "it opened 17 values yesterday"}],
+      "from_master": False, "generation": 17}),
+    ("key_destroy answered, gone before", "key_destroy", {"destroyed": [], "needed": [], "from_master": False,
+                                                          "generation": 17}),
+    ("backup_create answered", "backup_create",
+     {"keyring_id": "1d" * 16, "epoch": 1, "generation": 17, "master": FINGERPRINT, "page": "0001020304",
+      "next": "0102"}),
+    ("backup_create answered, the last page", "backup_create",
+     {"keyring_id": "1d" * 16, "epoch": 2**32 - 1, "generation": 17, "master": FINGERPRINT, "page": "00",
+      "next": ""}),
+    ("backup_restore answered", "backup_restore",
+     {"keys": [{"name": "a", "outcome": "same", "added": 0, "why": ""},
+               {"name": "b", "outcome": "added", "added": 2, "why": ""},
+               {"name": "c", "outcome": "extended", "added": 1, "why": "version 3 is staged"},
+               {"name": "d", "outcome": "replaced", "added": 1, "why": ""},
+               {"name": "e", "outcome": "differs", "added": 0, "why": "another key of this name is here"}],
+      "generation": 18}),
+    ("master_rotate answered", "master_rotate", {"masters": [FINGERPRINT, "4e" * 16], "epoch": 2,
+                                                 "generation": 19}),
+]:
+    message(name, "reply", of, 20, fields)
 message("error", "reply", "error", 4,
         {"what": "this value does not open", "why": "it was changed", "fix": ""}, code=7)
 message("error about the connection", "reply", "error", 0,
         {"what": "the frame does not follow the protocol", "why": "", "fix": ""}, code=1)
 for number, name in [(20, "rate limited"), (21, "in maintenance"), (22, "key disabled"), (23, "key compromised"),
-                     (24, "key exists"), (119, "wrong passphrase")]:
+                     (24, "key exists"), (25, "version retired"), (26, "version stopped"), (27, "wrong state"),
+                     (28, "still needed"), (29, "wrong class"), (30, "key differs"), (31, "token refused"), (119, "wrong passphrase")]:
     message(f"error: {name}", "reply", "error", 6, {"what": name, "why": "", "fix": ""}, code=number)
 message("error of a later version", "reply", "error", 5, {"what": "?", "why": "", "fix": ""}, code=98)
 
@@ -291,7 +464,7 @@ bad("a header without its last byte", "request", None, frame(2, 2, b"")[:11], "f
 bad("a body without its last byte", "request", "hello", HELLO[:-1], "frame.incomplete")
 bad("a length that claims one byte more than there is", "request", "hello",
     frame(1, 1, HELLO[12:], length=9 + len(HELLO[12:])), "frame.incomplete")
-for number in (0, 11, 15, 18, 21, 0x1000, 0xFFFF):
+for number in (0, 11, 15, 0x1000, 0xFFFF):
     bad(f"operation {number}", "request", None, frame(3, number, b""), "operation.unknown",
         answer(3, "UNKNOWN_OPERATION"))
 
@@ -375,8 +548,8 @@ bad_body("key_create with an id that has a length", "reply", "key_create",
 
 
 def key_entry(standing=struct.pack("<I", 0), access=u64(0), versions=u64(0)):
-    return (u64(1) + text("a") + b"\x01" + standing + text("") + u64(0) + u64(0) + text("") + text("")
-            + access + versions + b"\0")
+    return (u64(1) + text("a") + b"\x01" + standing + text("") + u64(0) + u64(0) + text("") + b"\0" + text("")
+            + text("") + access + versions + b"\0")
 
 
 bad_body("key_list with standing 3", "reply", "key_list", key_entry(standing=struct.pack("<I", 3)))
@@ -384,9 +557,21 @@ bad_body("key_list with access that claims 2^63 names", "reply", "key_list", key
 bad_body("key_list with access not UTF-8", "reply", "key_list", key_entry(access=u64(1) + u64(1) + b"\xfe"))
 bad_body("key_list with versions that claim one more", "reply", "key_list", key_entry(versions=u64(1)))
 bad_body("key_list with a limit of 16 bits", "request", "key_list", text("") + b"\1\0")
-bad_body("key_disable with bool 2", "request", "key_disable", text("a") + b"\x02" + text("r"))
-bad_body("key_disable without its bool", "request", "key_disable", text("a") + text("r"))
-bad_body("key_enable with bool 3", "request", "key_enable", text("a") + b"\x03" + text("r"))
+bad_body("key_disable with bool 2", "request", "key_disable", text("a") + bytes(4) + b"\x02" + text("r"))
+bad_body("key_disable without its bool", "request", "key_disable", text("a") + bytes(4) + text("r"))
+bad_body("key_enable with bool 3", "request", "key_enable", text("a") + bytes(4) + b"\x03" + text("r"))
+bad_body("key_rotate with takeover 3", "request", "key_rotate",
+         text("a") + b"\x05" + struct.pack("<II", 3, 0) + text(""))
+bad_body("key_rotate with lift 3", "request", "key_rotate",
+         text("a") + b"\x05" + struct.pack("<II", 1, 3) + text(""))
+bad_body("master_rotate with step 3", "request", "master_rotate", struct.pack("<I", 3) + text("") + text(""))
+bad_body("key_configure with a choice that is neither", "request", "key_configure", text("a") + b"\x02" + bytes(8))
+bad_body("key_configure with a number cut short", "request", "key_configure", text("a") + b"\0\1\x5a" + bytes(7))
+bad_body("hmac with bool 2", "request", "hmac", text("a") + text("\0\0") + text("") + b"\x10\x02")
+bad_body("batch with an operation of 32 bits", "request", "batch", struct.pack("<I", 16) + text(""), "body.trailing")
+bad_body("backup_restore with outcome 5", "reply", "backup_restore",
+         u64(1) + text("a") + struct.pack("<II", 5, 0) + text("") + u64(1))
+bad_body("key_destroy with a list that claims 2^62 numbers", "reply", "key_destroy", u64(2**62) + bytes(20))
 bad_body("error with a text not UTF-8", "reply", "error", u64(1) + b"\x80" + text("") + text(""))
 bad_body("error with a surrogate", "reply", "error", u64(3) + b"\xed\xa0\x80" + text("") + text(""))
 
@@ -448,8 +633,8 @@ for sealed, what in [(SEALED, "message given to data_key_open"), (SEALED_DATA_KE
 for master, what in [("11", "1 byte"), (MASTER[:-2], "31 bytes"), (MASTER + "00", "33 bytes")]:
     refused(f"master key of {what}", "unlock", {"master": master}, "request.master", "INVALID_REQUEST")
 for of, fields in [("key_list", {"after": "", "limit": 10}), ("health", {}),
-                   ("maintenance", {"on": True, "reason": ""}), ("key_disable", {"key": "a", "compromised": True,
-                                                                                "reason": ""})]:
+                   ("maintenance", {"on": True, "reason": ""}), ("key_disable", {"key": "a", "version": 0,
+                                                                                "compromised": True, "reason": ""})]:
     bad(f"{of} on behalf of somebody else", "request", of,
         frame(10, CODES[of], ASSERTION + body_of("request", of, fields), flags=1), "request.on_behalf_of",
         answer(10, "INVALID_REQUEST"))
@@ -469,10 +654,35 @@ for number in (0, 255):
 refused("a note of 1025 bytes", "key_create", {"key": "a", "class": 1, "note": "n" * 1025}, "request.note",
         "INVALID_REQUEST")
 for word, flag in [("key_disable", "compromised"), ("key_enable", "lift_compromised")]:
-    refused(f"{word} with a key name '*'", word, {"key": "*", flag: False, "reason": "x"}, "request.key",
+    refused(f"{word} with a key name '*'", word, {"key": "*", "version": 0, flag: False, "reason": "x"}, "request.key",
             "INVALID_REQUEST")
-    refused(f"{word} with a reason of 257 bytes", word, {"key": "a", flag: False, "reason": LONG}, "request.reason",
+    refused(f"{word} with a reason of 257 bytes", word, {"key": "a", "version": 0, flag: False, "reason": LONG}, "request.reason",
             "INVALID_REQUEST")
+for name, of, fields, reason, error in [
+    ("hmac with a key name 'A'", "hmac", {"key": "A", "context": "0000", "value": "", "tag_bytes": 16,
+                                          "every_version": False}, "request.key", "INVALID_REQUEST"),
+    ("hmac without context bytes", "hmac", {"key": "a", "context": "", "value": "", "tag_bytes": 16,
+                                            "every_version": False}, "request.context", "INVALID_REQUEST"),
+    ("rewrap of no envelope", "rewrap", {"context": "0000", "envelope": "ff"}, "request.envelope",
+     "DOES_NOT_OPEN"),
+    ("jwt_sign with a key name ''", "jwt_sign", {"key": "", "claims": "7b7d"}, "request.key", "INVALID_REQUEST"),
+    ("jwt_verify with a key name ''", "jwt_verify", {"key": "", "token": "", "leeway_seconds": 0}, "request.key",
+     "INVALID_REQUEST"),
+    ("key_show with a key name ''", "key_show", {"key": ""}, "request.key", "INVALID_REQUEST"),
+    ("key_configure with a key name '*'", "key_configure", {"key": "*", **NOTHING}, "request.key",
+     "INVALID_REQUEST"),
+    ("key_rotate with a key name ''", "key_rotate", {"key": "", "reason": 5, "takeover": "grace",
+                                                     "lift": "active", "note": ""}, "request.key",
+     "INVALID_REQUEST"),
+    ("key_retire with a reason of 257 bytes", "key_retire", {"key": "default", "version": 1, "reason": LONG},
+     "request.reason", "INVALID_REQUEST"),
+    ("key_destroy with a key name ''", "key_destroy", {"key": "", "version": 0, "force": True, "reason": ""},
+     "request.key", "INVALID_REQUEST"),
+]:
+    refused(name, of, fields, reason, error)
+bad("key_show on behalf of somebody else", "request", "key_show",
+    frame(10, CODES["key_show"], ASSERTION + body_of("request", "key_show", {"key": "a"}), flags=1),
+    "request.on_behalf_of", answer(10, "INVALID_REQUEST"))
 
 about = ("Frames of protocol version 1, see docs/PROTOCOL.md. Byte strings and arrays are hexadecimal. "
          "`code` of a reply is 0 or a number of the error table. In `failing`, `reason` says which rule is "
