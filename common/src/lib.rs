@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod backup;
 pub mod codec;
 pub mod context;
 pub mod envelope;
