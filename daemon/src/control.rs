@@ -163,7 +163,15 @@ impl Asked<'_> {
     fn must_find_room(&self) -> bool {
         let changes = matches!(
             self.operation,
-            OperationCode::KeyCreate | OperationCode::KeyDisable | OperationCode::KeyEnable
+            OperationCode::KeyCreate
+                | OperationCode::KeyConfigure
+                | OperationCode::KeyRotate
+                | OperationCode::KeyPromote
+                | OperationCode::KeyRetire
+                | OperationCode::KeyReinstate
+                | OperationCode::KeyDisable
+                | OperationCode::KeyEnable
+                | OperationCode::KeyDestroy
         );
         changes && !self.caller.rights.sees_everything()
     }

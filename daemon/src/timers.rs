@@ -16,6 +16,11 @@ const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 /// Nor more often.
 const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// The present time for whatever is dated in the keyring, in seconds since 1970.
+pub(crate) fn now(_shared: &Shared) -> u64 {
+    clock::unix_seconds()
+}
+
 /// Locks after `lock.idle` without an operation on data, and `lock.absolute` after unlocking.
 pub(crate) async fn lock_in_time(shared: Arc<Shared>) {
     loop {

@@ -2,6 +2,8 @@
 //!
 //! No answer leaves before the change is in place and recorded ([`super::change`]).
 
+mod refused;
+
 use std::sync::PoisonError;
 
 use keyagent_common::{
@@ -16,8 +18,8 @@ use keyagent_common::{
 };
 use keyagent_core::{
     audit::record::{Details, Event},
-    change::{self, ChangeError, Selection},
-    keyring::{Brake, Class, Key, Keyring, KeyringError},
+    change::{self, Selection, VersionChange},
+    keyring::{Brake, Class, Key, Keyring, Label},
     reply::{NoRoom, ReplyBuffer},
 };
 use keyagent_sys::memory::LockedArena;
@@ -25,8 +27,11 @@ use keyagent_sys::memory::LockedArena;
 use super::{
     Asked, DENIED, MALFORMED,
     change::{Changed, NotChanged, Recorded, change, hold_in_engine},
+    life,
 };
-use crate::{alarm, audit_log::Line, clock, commit::line_of, state::EngineState, store::SystemEntropy};
+use crate::{alarm, audit_log::Line, commit::line_of, state::EngineState, store::SystemEntropy, timers};
+
+pub(super) use refused::refused;
 
 /// Most keys in one reply to `key_list`.
 const MOST_AT_ONCE: usize = 256;
@@ -49,7 +54,7 @@ pub(super) fn create(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
         let name = parse(key)?;
         let class = Class::from_byte(class)
             .ok_or_else(|| Report::new(ErrorCode::InvalidRequest, "there is no such class of keys"))?;
-        let now = clock::unix_seconds();
+        let now = timers::now(shared);
         let made = change::create_key(keyring, name, class, note, now, &mut SystemEntropy);
         let (mut draft, made) = made.map_err(|error| refused(&error, key))?;
         change::begin_access(&mut draft, key, shared.policy().subjects_of_key(key))
@@ -90,18 +95,24 @@ impl Recorded for Made<'_> {
 
 /// `key_disable`
 pub(super) fn disable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
-    let Ok(KeyDisableRequest { key, version: _, compromised, reason }) = codec::decode(asked.body) else {
+    let Ok(KeyDisableRequest { key, version, compromised, reason }) = codec::decode(asked.body) else {
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
-    if !is_allowed_on(asked, key) {
-        return deny(asked, key, replies);
-    }
     let shared = asked.shared;
     let brake = if compromised { Brake::Compromised } else { Brake::Disabled };
     let details = Details { brake: Some(brake.as_str()), reason: some(reason), ..Details::default() };
+    if version > 0 {
+        let stop = |keyring: &Keyring<LockedArena>, change: VersionChange<'_>| {
+            change::disable_version(keyring, change, compromised)
+        };
+        return life::stop_version(asked, (key, version, reason), details, stop, replies);
+    }
+    if !is_allowed_on(asked, key) {
+        return deny(asked, key, replies);
+    }
     let mut meant = Vec::new();
     let make = |keyring: &Keyring<LockedArena>| {
-        let done = change::disable(keyring, selection(key)?, brake, reason, clock::unix_seconds());
+        let done = change::disable(keyring, selection(key)?, brake, reason, timers::now(shared));
         let (draft, changed) = done.map_err(|error| refused(&error, key))?;
         meant.clone_from(&changed);
         let draft = Some(draft).filter(|_| !changed.is_empty());
@@ -133,14 +144,20 @@ pub(super) fn disable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Resul
 
 /// `key_enable`
 pub(super) fn enable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
-    let Ok(KeyEnableRequest { key, version: _, lift_compromised, reason }) = codec::decode(asked.body) else {
+    let Ok(KeyEnableRequest { key, version, lift_compromised, reason }) = codec::decode(asked.body) else {
         return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
     };
+    let shared = asked.shared;
+    let details = Details { lift_compromised, reason: some(reason), ..Details::default() };
+    if version > 0 {
+        let start = |keyring: &Keyring<LockedArena>, change: VersionChange<'_>| {
+            change::enable_version(keyring, change, lift_compromised)
+        };
+        return life::stop_version(asked, (key, version, reason), details, start, replies);
+    }
     if !is_allowed_on(asked, key) {
         return deny(asked, key, replies);
     }
-    let shared = asked.shared;
-    let details = Details { lift_compromised, reason: some(reason), ..Details::default() };
     let (mut left, mut released) = (Vec::new(), Vec::new());
     let make = |keyring: &Keyring<LockedArena>| {
         let compromised = |name: &str| shared.held.brake(name) == Some(Brake::Compromised);
@@ -204,13 +221,13 @@ fn line<'a>(asked: &'a Asked<'_>, key: Option<&'a str>, details: Details<'a>) ->
 }
 
 /// Whether the caller may do it with this key: a rule is about some keys only, and no name stands for all.
-fn is_allowed_on(asked: &Asked<'_>, key: &str) -> bool {
+pub(super) fn is_allowed_on(asked: &Asked<'_>, key: &str) -> bool {
     let (rights, operation) = (asked.caller.rights, asked.operation);
     if key.is_empty() { rights.may_on_every_key(operation) } else { rights.may_on(operation, key) }
 }
 
 /// The same answer whether the key exists or not.
-fn deny(asked: &Asked<'_>, key: &str, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
+pub(super) fn deny(asked: &Asked<'_>, key: &str, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
     let details = Details { code: Some(ErrorCode::Denied as u16), ..Details::default() };
     match asked.record(named(key), details, Some(DENIED.what)) {
         Ok(()) => replies.error(asked.id, ErrorCode::Denied, &DENIED),
@@ -252,7 +269,7 @@ pub(super) fn list(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(
     replies.success(asked.id, &KeyListReply { keys: entries, more })
 }
 
-fn entry(key: &Key, oversees: bool, held: Option<Brake>) -> KeyEntry<'_> {
+pub(super) fn entry(key: &Key, oversees: bool, held: Option<Brake>) -> KeyEntry<'_> {
     let standing = match key.brake().max(held) {
         None => KeyStanding::Active,
         Some(Brake::Disabled) => KeyStanding::Disabled,
@@ -266,6 +283,7 @@ fn entry(key: &Key, oversees: bool, held: Option<Brake>) -> KeyEntry<'_> {
         key_id: version.key_id().copied().unwrap_or_default(),
         used_at: 0,
     });
+    let due = change::rotation_due(key);
     KeyEntry {
         name: &key.name,
         class: key.class as u8,
@@ -276,10 +294,10 @@ fn entry(key: &Key, oversees: bool, held: Option<Brake>) -> KeyEntry<'_> {
             key.brake_reason()
         },
         created_at: key.created_at,
-        due_at: key.due().map_or(0, |due| due.at_unix),
-        due_reason: key.due().map_or("", |due| due.reason),
+        due_at: due.map_or(0, |(at, _)| at),
+        due_reason: due.map_or("", |(_, reason)| reason.as_str()),
         rotates: key.policy.enabled,
-        environment: key.label(keyagent_core::keyring::Label::Environment),
+        environment: key.label(Label::Environment),
         note: &key.note,
         access: if oversees { key.access().collect() } else { Vec::new() },
         versions: versions.collect(),
@@ -297,7 +315,7 @@ fn changed_reply(
 }
 
 /// Answers success, unless the log did not take it: then that is the answer.
-fn done(
+pub(super) fn done(
     asked: &Asked<'_>,
     unrecorded: Option<Report>,
     replies: &mut ReplyBuffer<'_>,
@@ -309,7 +327,7 @@ fn done(
 }
 
 /// Records a failure with what was wanted, then tells it.
-fn failed(
+pub(super) fn failed(
     asked: &Asked<'_>,
     key: &str,
     details: Details<'_>,
@@ -323,7 +341,7 @@ fn failed(
     }
 }
 
-fn some(reason: &str) -> Option<&str> {
+pub(super) fn some(reason: &str) -> Option<&str> {
     Some(reason).filter(|reason| !reason.is_empty())
 }
 
@@ -331,36 +349,11 @@ fn named(key: &str) -> Option<&str> {
     Some(key).filter(|key| !key.is_empty())
 }
 
-fn parse(key: &str) -> Result<KeyName<'_>, Report> {
+pub(super) fn parse(key: &str) -> Result<KeyName<'_>, Report> {
     KeyName::parse(key)
         .map_err(|error| Report::new(ErrorCode::InvalidRequest, "not a key name").why(error.to_string()))
 }
 
 fn selection(key: &str) -> Result<Selection<'_>, Report> {
     if key.is_empty() { Ok(Selection::All) } else { parse(key).map(Selection::One) }
-}
-
-fn refused(error: &ChangeError, key: &str) -> Report {
-    let (code, fix) = match error {
-        ChangeError::Exists => (ErrorCode::KeyExists, "keyagent keys list"),
-        ChangeError::NoSuchKey => (ErrorCode::UnknownKey, "keyagent keys list"),
-        ChangeError::IsCompromised => (
-            ErrorCode::KeyCompromised,
-            "if you are sure that nobody else knows it: keyagent keys enable NAME --lift-compromised --reason TEXT",
-        ),
-        ChangeError::NoteTooLong
-        | ChangeError::UnfitReason
-        | ChangeError::TooManyKeys
-        | ChangeError::ClassNotOffered => (ErrorCode::InvalidRequest, ""),
-        ChangeError::Life(_) => (ErrorCode::InvalidRequest, "keyagent keys list"),
-        ChangeError::UnfitSubject { .. } | ChangeError::AccessTooLong { .. } => {
-            (ErrorCode::Configuration, "shorten the rules that cover this key: keyagent policy check")
-        }
-        ChangeError::Keyring(KeyringError::Full) => (
-            ErrorCode::TooLarge,
-            "shorten notes and rules; keys that are not needed can be left out of a new keyring",
-        ),
-        ChangeError::Keyring(_) => (ErrorCode::Internal, ""),
-    };
-    Report::new(code, error.to_string()).fact("key", key).fix(fix)
 }

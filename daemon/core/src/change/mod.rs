@@ -59,6 +59,12 @@ impl Selection<'_> {
     }
 }
 
+/// Whether a text can be what an administrator says of a change: printable, at most
+/// [`keyring::MAX_REASON_BYTES`], possibly empty.
+pub fn is_reason(text: &str) -> bool {
+    keyring::is_reason(text)
+}
+
 fn check_reason(reason: &str) -> Result<(), ChangeError> {
     if keyring::is_reason(reason) { Ok(()) } else { Err(ChangeError::UnfitReason) }
 }

@@ -20,7 +20,19 @@ pub struct Details<'a> {
     pub code: Option<u16>,
     /// Why, in a word of ours or of the administrator.
     pub reason: Option<&'a str>,
-    /// The brake that is put on: `disabled`, `compromised`.
+    /// In words of the administrator, where the reason is a word of ours.
+    pub note: Option<&'a str>,
+    /// State of the version before.
+    pub from: Option<&'static str>,
+    /// State of the version afterwards.
+    pub to: Option<&'static str>,
+    /// The version that was primary before, and its state now.
+    pub replaced: Option<(u32, &'static str)>,
+    /// What has another value now, separated by blanks.
+    pub changed: Option<&'a str>,
+    /// What is still needed was meant too.
+    pub force: bool,
+    /// The brake that is put on: `disabled`, `compromised`; of a rotation, the one that it lifted.
     pub brake: Option<&'static str>,
     /// The brake of compromised keys is to be lifted too.
     pub lift_compromised: bool,
@@ -308,6 +320,17 @@ impl Details<'_> {
         members.optional_number("count", self.count);
         members.optional_number("code", self.code.map(u64::from));
         members.optional_text("reason", self.reason);
+        members.optional_text("note", self.note);
+        members.optional_text("from", self.from);
+        members.optional_text("to", self.to);
+        if let Some((version, state)) = self.replaced {
+            members.number("replaced", version.into());
+            members.text("replaced_to", state);
+        }
+        members.optional_text("changed", self.changed);
+        if self.force {
+            members.word("force", true);
+        }
         members.optional_text("brake", self.brake);
         if self.lift_compromised {
             members.word("lift_compromised", true);
