@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     arena::{Arena, ArenaFull},
-    audit::AuditRoot,
+    audit::{AuditRoot, archive},
     cipher::{self, MessageCipher, SealError},
     entropy::{Entropy, EntropyFailed},
     pin::{self, Pin, PinError},
@@ -29,6 +29,7 @@ mod draft;
 pub mod file;
 mod head;
 mod key;
+mod rotation;
 mod round_trip;
 mod secrets;
 mod since;
@@ -109,22 +110,23 @@ pub enum KeyringError {
 pub struct Keyring<A: Arena> {
     working: Arc<Working<A>>,
     contents: Arc<Contents>,
+    /// Sealed, reused verbatim in later commits.
+    slots: Arc<[u8]>,
     generation: u64,
     head_digest: [u8; 32],
 }
 
-/// What commits do not change: it goes from snapshot to snapshot.
+/// What commits do not change: it goes from snapshot to snapshot, until the root is another.
 struct Working<A: Arena> {
     identity: Identity,
-    /// Sealed, reused verbatim in later commits.
-    slots: Vec<u8>,
     subkeys: Subkeys<A>,
 }
 
 impl<A: Arena> Clone for Keyring<A> {
     fn clone(&self) -> Self {
         let (working, contents) = (Arc::clone(&self.working), Arc::clone(&self.contents));
-        Self { working, contents, generation: self.generation, head_digest: self.head_digest }
+        let slots = Arc::clone(&self.slots);
+        Self { working, contents, slots, generation: self.generation, head_digest: self.head_digest }
     }
 }
 
@@ -146,7 +148,7 @@ impl<A: Arena> Keyring<A> {
         entropy.fill(&mut nonce)?;
         entropy.fill(&mut *root)?;
         let identity = Identity { keyring_id, epoch: 1 };
-        let slots = secrets::seal_slot(master, &identity, &nonce, &root)?.to_vec();
+        let slots = Arc::<[u8]>::from(secrets::seal_slot(master, &identity, &nonce, &root)?);
         let subkeys = Subkeys::derive(arena, &root)?;
         let audit_root = AuditRoot::derive(arena, &root)?;
         let canary = Owner { uid: CANARY_UID, version: 1, class: Class::Message };
@@ -160,8 +162,9 @@ impl<A: Arena> Keyring<A> {
         let mut default = Key::new(uid, Class::Message, KeyName::DEFAULT, now_unix);
         default.versions.push(Version::new(1, State::Primary, Reason::None, now_unix, stored));
         let contents = Contents::new(now_unix, canary, Vec::from([default]))?;
-        let working = Arc::new(Working { identity, slots, subkeys });
-        let keyring = Self { working, contents: Arc::new(contents), generation: 0, head_digest: [0; 32] };
+        let working = Arc::new(Working { identity, subkeys });
+        let contents = Arc::new(contents);
+        let keyring = Self { working, contents, slots, generation: 0, head_digest: [0; 32] };
         Ok((keyring, audit_root))
     }
 
@@ -173,7 +176,7 @@ impl<A: Arena> Keyring<A> {
         let file = File::parse(bytes)?;
         let identity = Identity { keyring_id: file.header.keyring_id, epoch: file.header.epoch };
         let mut root = Zeroizing::new([0; 32]);
-        open_root(&file, master, &identity, &mut root)?;
+        open_root(file.slots, master, &identity, &mut root)?;
         let subkeys = Subkeys::derive(arena, &root)?;
         let audit_root = AuditRoot::derive(arena, &root)?;
         drop(root);
@@ -187,9 +190,16 @@ impl<A: Arena> Keyring<A> {
             secrets::with_secret(&subkeys.record, &identity, record, |_, _| ())?;
         }
         let contents = Arc::new(Contents::attach(head, &records)?);
-        let working = Arc::new(Working { identity, slots: Vec::from(file.slots), subkeys });
+        let working = Arc::new(Working { identity, subkeys });
         let head_digest = Sha256::digest(file.before_records).into();
-        Ok((Self { working, contents, generation: file.header.generation, head_digest }, audit_root))
+        let (slots, generation) = (Arc::from(file.slots), file.header.generation);
+        let keyring = Self { working, contents, slots, generation, head_digest };
+        let archive = Vec::from(keyring.archive());
+        if archive::spans(&archive).next_back().is_some_and(|last| last.epoch >= identity.epoch) {
+            return Err(KeyringError::Damaged("an earlier epoch is none"));
+        }
+        let audit_root = audit_root.with_archive(identity.keyring_id, identity.epoch, archive);
+        Ok((keyring, audit_root))
     }
 
     /// Random name of the keyring.
@@ -324,14 +334,14 @@ pub fn examine(bytes: &[u8]) -> Result<Examined, KeyringError> {
 }
 
 fn open_root(
-    file: &File<'_>,
+    slots: &[u8],
     master: &[u8; 32],
     identity: &Identity,
     root: &mut [u8; 32],
 ) -> Result<(), KeyringError> {
     let got = kdf::master_fingerprint(master);
-    let expected: Vec<[u8; 16]> = file.slots().map(|slot| *slot.fingerprint).collect();
-    let mut matching = file.slots().filter(|slot| *slot.fingerprint == got);
+    let expected: Vec<[u8; 16]> = file::slots_of(slots).map(|slot| *slot.fingerprint).collect();
+    let mut matching = file::slots_of(slots).filter(|slot| *slot.fingerprint == got);
     let Some(slot) = matching.next() else {
         return Err(KeyringError::WrongKey { expected, got });
     };

@@ -133,7 +133,15 @@ impl<A: Arena> AuditRoot<A> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(DoesNotOpen)?;
         let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(DoesNotOpen)?;
         key.copy_from_slice(body);
-        cipher::open_with(&self.bridge, nonce, &associated_data(place), key, tag)
+        // It is sealed into the segment right behind it, which may be the first of another epoch.
+        let stated_in = place.segment.saturating_add(1);
+        let opened = self.with_bridge_key(stated_in, |bridge| {
+            cipher::open_with(bridge, nonce, &associated_data(place), key, tag)
+        });
+        opened.unwrap_or_else(|_| {
+            key.fill(0);
+            Err(DoesNotOpen)
+        })
     }
 }
 

@@ -69,7 +69,7 @@ impl<A: Arena> Chain<A> {
     ) -> Result<Self, ArenaFull> {
         let place = Place { keyring_id: *keyring_id, segment, salt: *salt };
         let mut key = arena.place(|| [0; 32])?;
-        root.segment_key(&place, &mut key);
+        root.new_segment_key(&place, &mut key);
         Ok(Self { key, previous_mac, place, bridge: false, group: 0 })
     }
 

@@ -5,19 +5,24 @@
 
 use alloc::{string::String, vec::Vec};
 
+use keyagent_common::name::KeyName;
+
 use super::{
     head::BadHead,
     key::{Key, Reason},
     since,
 };
+use crate::audit::archive;
 
 /// Most bytes of a brake's reason.
 pub const MAX_REASON_BYTES: usize = 256;
 /// Most bytes of a list of subjects, line ends included.
 pub const MAX_ACCESS_BYTES: usize = 60_000;
-/// Most bytes that a brake adds to the head: three attributes with their lengths and the longest values.
-pub(super) const BRAKE_BYTES: usize = 3 * 3
+/// Most bytes that a brake adds to the head: four attributes with their lengths and the longest values. What stood
+/// before is no longer than what it took away.
+pub(super) const BRAKE_BYTES: usize = 4 * 3
     + BRAKE.len()
+    + BRAKE_BEFORE.len()
     + Brake::Compromised.as_str().len()
     + BRAKE_AT.len()
     + 8
@@ -31,9 +36,13 @@ pub const MAX_LABEL_BYTES: usize = 256;
 const BRAKE: &str = "brake";
 const BRAKE_REASON: &str = "brake.reason";
 const BRAKE_AT: &str = "brake.at";
+/// Only in a brake that all keys got at once: the one before, or nothing.
+const BRAKE_BEFORE: &str = "brake.before";
 const DUE_AT: &str = "rotation.due_at";
 const DUE_REASON: &str = "rotation.due_reason";
 const ACCESS: &str = "access";
+/// Keys of earlier epochs, sealed; `default` alone has it.
+pub(super) const ARCHIVE: &str = "audit.archive";
 
 /// Why every operation with a key is refused; the greater one stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +137,16 @@ impl Key {
         self.number(BRAKE_AT)
     }
 
+    /// Whether all keys got the brake at once: then it can be lifted from all at once.
+    pub fn brake_is_of_all(&self) -> bool {
+        self.attribute(BRAKE_BEFORE).is_some()
+    }
+
+    /// Since when the key was disabled, and why, before all keys got a brake at once.
+    pub fn disabled_before(&self) -> Option<(u64, &str)> {
+        before(self.attribute(BRAKE_BEFORE)?)
+    }
+
     /// The rotation that is due, or will be.
     pub fn due(&self) -> Option<Due<'_>> {
         Some(Due { at_unix: self.number(DUE_AT)?, reason: self.text(DUE_REASON)? })
@@ -158,9 +177,35 @@ impl Key {
         }
     }
 
-    /// Takes the brake off.
+    /// Puts a brake on together with all other keys; what stood before is kept.
+    pub(crate) fn set_brake_of_all(&mut self, brake: Brake, reason: &str, now_unix: u64) {
+        let before = match (self.attribute(BRAKE_BEFORE), self.brake()) {
+            (Some(kept), _) => Vec::from(kept),
+            (None, None) => Vec::new(),
+            (None, Some(_)) => written_before(self.brake_at().unwrap_or_default(), self.brake_reason()),
+        };
+        self.set_brake(brake, reason, now_unix);
+        self.set_attribute(BRAKE_BEFORE, &before);
+    }
+
+    /// Disables a key for itself that all keys' brake refuses: it stays disabled when that is lifted.
+    pub(crate) fn disable_beneath(&mut self, reason: &str, now_unix: u64) {
+        self.set_attribute(BRAKE_BEFORE, &written_before(now_unix, reason));
+    }
+
+    /// Takes off the brake that all keys got: what stood before stands again.
+    pub(crate) fn release_of_all(&mut self) {
+        let before = self.disabled_before().map(|(at, reason)| (at, String::from(reason)));
+        self.release();
+        if let Some((at, reason)) = before {
+            self.set_brake(Brake::Disabled, &reason, at);
+        }
+    }
+
+    /// Takes the brake off, and with it what stood before.
     pub(crate) fn release(&mut self) {
-        self.attributes.retain(|(name, _)| ![BRAKE, BRAKE_AT, BRAKE_REASON].contains(&name.as_str()));
+        let words = [BRAKE, BRAKE_AT, BRAKE_REASON, BRAKE_BEFORE];
+        self.attributes.retain(|(name, _)| !words.contains(&name.as_str()));
     }
 
     /// Sets the timer, which must not be 0, in place of any other.
@@ -221,12 +266,22 @@ pub(super) fn check(key: &Key) -> Result<(), BadHead> {
     if has(BRAKE_REASON) && !(has(BRAKE) && key.text(BRAKE_REASON).is_some_and(is_stored_reason)) {
         return Err(BadHead("a brake and its reason do not fit"));
     }
+    if let Some(value) = key.attribute(BRAKE_BEFORE) {
+        let disabled = key.brake() == Some(Brake::Compromised) && before(value).is_some();
+        if !has(BRAKE) || !(value.is_empty() || disabled) {
+            return Err(BadHead("a brake of all keys and the one before do not fit"));
+        }
+    }
     let owed = |due: Due<'_>| due.at_unix > 0 && Reason::from_word(due.reason).is_some();
     if (has(DUE_AT) || has(DUE_REASON)) && !key.due().is_some_and(owed) {
         return Err(BadHead("a rotation that is due has no such time or reason"));
     }
     if has(ACCESS) && !key.text(ACCESS).is_some_and(is_access) {
         return Err(BadHead("not a list of who has access"));
+    }
+    let is_default = key.name == KeyName::DEFAULT.as_str();
+    if key.attribute(ARCHIVE).is_some_and(|value| !is_default || !archive::is_archive(value)) {
+        return Err(BadHead("not an archive of earlier epochs"));
     }
     let fits = |label: &Label| {
         !has(label.as_str()) || key.text(label.as_str()).is_some_and(|text| label.admits(text))
@@ -235,6 +290,17 @@ pub(super) fn check(key: &Key) -> Result<(), BadHead> {
         return Err(BadHead("not a label of a key"));
     }
     since::check(key)
+}
+
+/// A key that was disabled: time u64, reason.
+fn before(value: &[u8]) -> Option<(u64, &str)> {
+    let (at, reason) = value.split_first_chunk::<8>()?;
+    let reason = core::str::from_utf8(reason).ok().filter(|reason| is_reason(reason))?;
+    Some((u64::from_le_bytes(*at), reason))
+}
+
+fn written_before(at_unix: u64, reason: &str) -> Vec<u8> {
+    [&at_unix.to_le_bytes(), reason.as_bytes()].concat()
 }
 
 /// Whether a text can be the reason of a brake: printable, at most 256 bytes, possibly empty.

@@ -25,8 +25,11 @@ use crate::{
 /// Changes that nobody else sees yet.
 pub struct Draft<A: Arena> {
     working: Arc<Working<A>>,
-    head: Head,
+    pub(super) head: Head,
     canary: Stored,
+    pub(super) slots: Arc<[u8]>,
+    /// Keys of earlier epochs, sealed; the key `default` carries them.
+    pub(super) archive: Option<Vec<u8>>,
     generation: u64,
     parent: [u8; 32],
 }
@@ -40,6 +43,7 @@ pub struct PreparedCommit {
     /// SHA-256 of its header, slots and head: for the audit lines of intent and commit.
     pub head_digest: [u8; 32],
     contents: Contents,
+    slots: Arc<[u8]>,
     identity: Identity,
     parent: [u8; 32],
 }
@@ -51,6 +55,8 @@ impl<A: Arena> Keyring<A> {
             working: Arc::clone(&self.working),
             head: self.contents.head.clone(),
             canary: self.contents.canary.clone(),
+            slots: Arc::clone(&self.slots),
+            archive: Some(self.archive()).filter(|archive| !archive.is_empty()).map(Vec::from),
             generation: self.generation,
             parent: self.head_digest,
         }
@@ -65,6 +71,7 @@ impl<A: Arena> Keyring<A> {
             return Err(KeyringError::Stale);
         }
         self.contents = Arc::new(prepared.contents);
+        self.slots = prepared.slots;
         self.generation = prepared.generation;
         self.head_digest = prepared.head_digest;
         Ok(())
@@ -136,7 +143,7 @@ impl<A: Arena> Draft<A> {
         let stored = versions.filter_map(|version| version.stored.as_ref()).chain([&self.canary]);
         let records: usize = stored.map(|stored| stored.bytes.len()).sum();
         let brakes = self.head.keys.len() * attribute::BRAKE_BYTES;
-        let around = file::HEADER_BYTES + self.working.slots.len() + file::SEALED_HEAD_BYTES + pin::PIN_BYTES;
+        let around = file::HEADER_BYTES + self.slots.len() + file::SEALED_HEAD_BYTES + pin::PIN_BYTES;
         if around + head + records + brakes > file::MAX_FILE_BYTES {
             return Err(KeyringError::Full);
         }
@@ -156,6 +163,7 @@ impl<A: Arena> Draft<A> {
         }
         self.head.keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         self.check_owners()?;
+        self.attach_archive()?;
         self.head.pin = pin.copied();
         let body = self.head.encode().map_err(|bad| KeyringError::Rule(bad.0))?;
         let generation = self.generation.checked_add(1).ok_or(KeyringError::Stale)?;
@@ -171,8 +179,8 @@ impl<A: Arena> Draft<A> {
         if bytes.len() > file::MAX_FILE_BYTES {
             return Err(KeyringError::Rule("a keyring longer than 16 MiB"));
         }
-        let (identity, parent) = (self.working.identity, self.parent);
-        Ok(PreparedCommit { bytes, generation, head_digest, contents, identity, parent })
+        let (identity, parent, slots) = (self.working.identity, self.parent, self.slots);
+        Ok(PreparedCommit { bytes, generation, head_digest, contents, slots, identity, parent })
     }
 
     /// A record cannot change its owner: only then will the file open again.
@@ -197,11 +205,11 @@ impl<A: Arena> Draft<A> {
         mut body: Vec<u8>,
         entropy: &mut dyn Entropy,
     ) -> Result<(), KeyringError> {
-        let Working { identity, slots, subkeys } = &*self.working;
-        let slot_count = u16::try_from(slots.len() / file::SLOT_BYTES).unwrap_or(u16::MAX);
+        let Working { identity, subkeys } = &*self.working;
+        let slot_count = u16::try_from(self.slots.len() / file::SLOT_BYTES).unwrap_or(u16::MAX);
         let Identity { keyring_id, epoch } = *identity;
         file::write_header(bytes, &Header { slot_count, keyring_id, epoch, generation });
-        bytes.extend_from_slice(slots);
+        bytes.extend_from_slice(&self.slots);
         let length = u32::try_from(body.len()).map_err(|_| KeyringError::Rule("a head of 4 GiB"))?;
         bytes.extend_from_slice(&length.to_le_bytes());
         let mut nonce = [0; cipher::NONCE_BYTES];

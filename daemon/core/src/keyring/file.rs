@@ -143,7 +143,7 @@ impl<'b> File<'b> {
 
     /// The slots in order.
     pub fn slots(&self) -> impl Iterator<Item = Slot<'b>> {
-        self.slots.chunks(SLOT_BYTES).filter_map(|slot| Slot::parse(slot).ok())
+        slots_of(self.slots)
     }
 
     /// All records in order, every byte consumed; at least the canary, at most 200 000.
@@ -158,6 +158,11 @@ impl<'b> File<'b> {
         }
         if records.is_empty() { Err(KeyringError::Truncated) } else { Ok(records) }
     }
+}
+
+/// The slots of their bytes, in order.
+pub(super) fn slots_of(bytes: &[u8]) -> impl Iterator<Item = Slot<'_>> {
+    bytes.chunks(SLOT_BYTES).filter_map(|slot| Slot::parse(slot).ok())
 }
 
 impl<'b> Slot<'b> {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::{key::Stored, *};
 use crate::{arena::HeapArena, layout::Reader, test_vectors};
 
+mod rotation;
 mod round_trip;
 mod scale;
 

@@ -47,6 +47,11 @@ pub enum Why {
         /// Last line of the group; its first is the line of the error.
         through: u64,
     },
+    /// The segment belongs to an epoch whose keys are no longer kept.
+    NoKey {
+        /// The segment.
+        segment: u64,
+    },
     /// The key of a bridge does not open, or its segment is not the one before or no bridge.
     BridgeKey {
         /// The bridge's segment.
@@ -113,6 +118,9 @@ impl fmt::Display for Why {
             Self::CutFile => write!(f, "the file ends inside a group: lines were removed"),
             Self::OtherKeyring => write!(f, "belongs to another keyring"),
             Self::Mac { through } => write!(f, "the mac over this line to line {through} is wrong"),
+            Self::NoKey { segment } => {
+                write!(f, "segment {segment} was written under a root so old that its key is no longer kept")
+            }
             Self::BridgeKey { segment } => write!(f, "does not give the key of segment {segment}"),
             Self::BridgesNotChecked => write!(f, "segments begun while locked were not checked"),
             Self::Unauthenticated { stated, found } => {

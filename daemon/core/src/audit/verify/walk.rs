@@ -294,8 +294,8 @@ impl<'l, A: Arena> Walk<'l, A> {
     fn first_key(&mut self, place: &Place, bridge: bool) -> Result<bool, Why> {
         let Some(root) = self.expected.root else { return Ok(false) };
         if !bridge {
-            root.segment_key(place, &mut self.key);
-            return Ok(true);
+            let known = root.segment_key(place, &mut self.key);
+            return known.map(|()| true).map_err(|_| Why::NoKey { segment: place.segment });
         }
         if let Some(own) = self.expected.own_bridge.filter(|own| own.place() == *place) {
             self.key.copy_from_slice(own.key());
