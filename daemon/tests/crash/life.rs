@@ -1,0 +1,298 @@
+//! A life of a store that changes it in every way there is, step by step, and what stands in it after each step.
+
+use std::{fs, io};
+
+use keyagent_common::{
+    codec,
+    context::EMPTY,
+    error::ErrorCode,
+    op::{
+        BackupCreate, BackupCreateReply, BackupCreateRequest, BackupRestore, BackupRestoreRequest, Empty,
+        Encrypt, EncryptReply, EncryptRequest, KeyConfigure, KeyConfigureRequest, KeyCreate,
+        KeyCreateRequest, KeyDestroy, KeyDestroyRequest, KeyDisable, KeyDisableRequest, KeyEnable,
+        KeyEnableRequest, KeyPromote, KeyReinstate, KeyRetire, KeyRotate, KeyRotateRequest, KeyStanding,
+        Lock, MasterRotate, MasterRotateRequest, MasterStep, Operation, Stop, Takeover, Unlock,
+        UnlockRequest, VersionRequest,
+    },
+};
+
+use crate::{
+    examine::describe,
+    support::{Client, Daemon, Finished, Home, agent::MESSAGE, client, copy_files, hex, random_key},
+    tracer::{Observer, Traced},
+};
+
+/// A request, and what is to be there before it is sent.
+pub(crate) struct Step {
+    /// Name of the operation, as in the audit log.
+    pub(crate) operation: &'static str,
+    frame: Vec<u8>,
+    /// For `encrypt`: the key.
+    seals: Option<&'static str>,
+    /// The key file holds the next master key from now on.
+    next_key_file: bool,
+}
+
+/// A value that was acknowledged.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealed {
+    pub(crate) envelope: Vec<u8>,
+    pub(crate) key: &'static str,
+    pub(crate) version: u32,
+}
+
+/// A store to begin with, the steps, and what is to be found after each.
+pub(crate) struct Origin {
+    home: Home,
+    sealed: Vec<Sealed>,
+    pub(crate) steps: Vec<Step>,
+    /// Text of the next key file.
+    next_key: String,
+    /// What [`describe`] says before the first step, after the first, and so on.
+    pub(crate) stages: Vec<String>,
+}
+
+/// What came of a life.
+pub(crate) struct Lived<O> {
+    /// How many steps were acknowledged, from the first on.
+    pub(crate) acknowledged: usize,
+    /// Whether the step after those was refused, rather than left without an answer.
+    pub(crate) refused: bool,
+    /// Every value that was acknowledged, those of the origin included.
+    pub(crate) sealed: Vec<Sealed>,
+    /// How the daemon ended.
+    pub(crate) ended: Finished,
+    /// Who looked on.
+    pub(crate) observer: O,
+}
+
+fn step<O: Operation>(operation: &'static str, body: &O::Request<'_>) -> Step {
+    // The id follows from the place in the list; see `send`.
+    Step { operation, frame: client::request::<O>(1, body), seals: None, next_key_file: false }
+}
+
+fn seal(key: &'static str) -> Step {
+    let body = EncryptRequest { key, context: EMPTY, plaintext: b"acknowledged" };
+    Step { seals: Some(key), ..step::<Encrypt>("encrypt", &body) }
+}
+
+fn rotate(takeover: Takeover) -> Step {
+    let lift = KeyStanding::Active;
+    step::<KeyRotate>(
+        "key_rotate",
+        &KeyRotateRequest { key: "old", reason: 5, takeover, lift, note: "a test" },
+    )
+}
+
+/// Keys and versions through every state.
+fn steps_of_keys() -> Vec<Step> {
+    let version = |number| VersionRequest { key: "old", version: number, reason: "a test" };
+    let configure = KeyConfigureRequest {
+        key: "old",
+        enabled: Some(true),
+        interval_days: Some(30),
+        grace_period_days: Some(7),
+        auto_retire: None,
+        environment: Some("production"),
+        purpose: Some("tests"),
+        owner: Some("nobody"),
+        url: None,
+        note: Some("configured"),
+    };
+    let destroy = |key, version| KeyDestroyRequest { key, version, force: true, reason: "a test" };
+    let disable = |key, compromised| KeyDisableRequest { version: 0, key, compromised, reason: "a test" };
+    let enable = KeyEnableRequest { key: "other", version: 0, lift_compromised: true, reason: "a test" };
+    vec![
+        step::<KeyCreate>("key_create", &KeyCreateRequest { key: "new", class: MESSAGE, note: "made" }),
+        seal("new"),
+        step::<KeyConfigure>("key_configure", &configure),
+        rotate(Takeover::Staged),
+        step::<KeyPromote>("key_promote", &version(0)),
+        seal("old"),
+        step::<KeyRetire>("key_retire", &version(1)),
+        step::<KeyReinstate>("key_reinstate", &version(1)),
+        step::<KeyRetire>("key_retire", &version(1)),
+        step::<KeyDestroy>("key_destroy", &destroy("old", 1)),
+        rotate(Takeover::Grace),
+        seal("old"),
+        step::<KeyDisable>("key_disable", &disable("other", true)),
+        step::<KeyEnable>("key_enable", &enable),
+        step::<KeyDisable>("key_disable", &disable("gone", false)),
+        step::<KeyDestroy>("key_destroy", &destroy("gone", 0)),
+    ]
+}
+
+/// A page of a backup that another store made of its key `restored`.
+fn step_of_a_backup() -> Option<Step> {
+    let (elsewhere, backup_key) = (Home::initialized(), [7; 32]);
+    let daemon = elsewhere.start();
+    let mut client = daemon.client();
+    client.create_key("restored").unwrap();
+    let request = BackupCreateRequest { backup_key: &backup_key, keys: "restored", after: &[] };
+    let body = supported(client.ask::<BackupCreate>(&request).success())?;
+    let reply = codec::decode::<BackupCreateReply<'_>>(&body).unwrap();
+    let restore =
+        BackupRestoreRequest { backup_key: &backup_key, page: reply.page, dry_run: false, promote: true };
+    Some(step::<BackupRestore>("backup_restore", &restore))
+}
+
+/// Both steps of a master key's rotation, with the key file replaced in between, as the command does it.
+fn steps_of_the_master(current: &[u8; 32], next: &[u8]) -> [Step; 2] {
+    let rotate = |step, current, next| MasterRotateRequest { step, current, next };
+    let begin = step::<MasterRotate>("master_rotate", &rotate(MasterStep::Begin, current, next));
+    let finish = step::<MasterRotate>("master_rotate", &rotate(MasterStep::Finish, &[], &[]));
+    [begin, Step { next_key_file: true, ..finish }]
+}
+
+fn supported<T>(reply: Result<T, ErrorCode>) -> Option<T> {
+    match reply {
+        Err(ErrorCode::UnknownOperation) => None,
+        other => Some(other.unwrap()),
+    }
+}
+
+impl Origin {
+    /// A store with keys that were used, and a life for it.
+    pub(crate) fn new() -> Self {
+        let home = Home::initialized();
+        let daemon = home.start();
+        let mut client = daemon.client();
+        let mut sealed = Vec::new();
+        for key in ["default", "other", "old", "gone"] {
+            if key != "default" {
+                client.create_key(key).unwrap();
+            }
+            let envelope = client.encrypt_under(key, EMPTY, b"acknowledged").unwrap();
+            sealed.push(Sealed { envelope, key, version: 1 });
+        }
+        daemon.terminate();
+        let next_key = format!("{}\n", random_key());
+        let next = crate::support::unhex(&next_key);
+        let mut steps = steps_of_keys();
+        steps.extend(step_of_a_backup());
+        steps.extend(steps_of_the_master(&home.master(), &next));
+        steps.push(step::<Lock>("lock", &Empty {}));
+        steps.push(step::<Unlock>("unlock", &UnlockRequest { master: &[] }));
+        steps.push(seal("new"));
+        steps.push(step::<Stop>("stop", &Empty {}));
+        let mut origin = Self { home, sealed, steps, next_key, stages: Vec::new() };
+        origin.find_stages();
+        origin
+    }
+
+    /// Lives undisturbed, and notes what stands in the keyring after each step.
+    fn find_stages(&mut self) {
+        let home = self.copy();
+        let daemon = home.start();
+        let mut client = daemon.client();
+        self.stages.push(describe(&home).unwrap());
+        let mut done = Vec::new();
+        for step in std::mem::take(&mut self.steps) {
+            if step.next_key_file {
+                if done.iter().all(|step: &Step| step.operation != "master_rotate") {
+                    continue;
+                }
+                self.replace_key_file(&home);
+            }
+            client.send(&step.frame).unwrap();
+            let reply = client.expect();
+            if supported(reply.clone().success()).is_none() {
+                crate::support::skipped(step.operation, "not there yet");
+                continue;
+            }
+            self.stages.push(describe(&home).unwrap());
+            done.push(step);
+        }
+        daemon.wait();
+        self.steps = done;
+    }
+
+    /// The store again, as it was before the life.
+    pub(crate) fn copy(&self) -> Home {
+        let home = Home::with_key(&fs::read_to_string(self.home.key()).unwrap());
+        copy_files(&self.home.state(), &home.state());
+        home
+    }
+
+    /// As the command does between the steps of a master key's rotation: at once, and durable.
+    fn replace_key_file(&self, home: &Home) {
+        let beside = Home::with_key(&self.next_key);
+        fs::rename(beside.key(), home.key()).unwrap();
+    }
+
+    /// Text of the key file after this many steps.
+    pub(crate) fn key_file_after(&self, acknowledged: usize) -> String {
+        let replaced = self.steps.iter().take(acknowledged + 1).any(|step| step.next_key_file);
+        if replaced { self.next_key.clone() } else { format!("{}\n", hex(&self.home.master())) }
+    }
+
+    /// What was sealed before the life.
+    pub(crate) fn sealed(&self) -> &[Sealed] {
+        &self.sealed
+    }
+
+    /// Starts a copy, and lives under observation.
+    pub(crate) fn live<O: Observer>(
+        &self,
+        home: &Home,
+        observer: O,
+        mut after: impl FnMut(usize),
+    ) -> Lived<O> {
+        let daemon = home.start();
+        let client = daemon.client();
+        let traced = Traced::attach(&daemon, observer);
+        let (mut acknowledged, mut sealed, mut refused) = (0, self.sealed.clone(), false);
+        let talked = self.talk(home, client, |index, envelope| {
+            sealed.extend(envelope);
+            acknowledged = index + 1;
+            after(index);
+        });
+        if let Ok(was_refused) = talked {
+            refused = was_refused;
+            if refused {
+                daemon.signal(nix::sys::signal::Signal::SIGTERM);
+            }
+        }
+        let observer = traced.end();
+        let ended = daemon.wait();
+        Lived { acknowledged, refused, sealed, ended, observer }
+    }
+
+    /// The steps in order, until one is refused twice; whether one was. An error where the daemon is gone.
+    fn talk(
+        &self,
+        home: &Home,
+        mut client: Client,
+        mut done: impl FnMut(usize, Option<Sealed>),
+    ) -> io::Result<bool> {
+        for (index, step) in self.steps.iter().enumerate() {
+            if step.next_key_file {
+                self.replace_key_file(home);
+            }
+            let mut reply = ask(&mut client, &step.frame)?;
+            if reply.is_err() {
+                // Whatever failed, failed once: what is not spoiled for good works now.
+                reply = ask(&mut client, &step.frame)?;
+            }
+            let Ok(body) = reply else { return Ok(true) };
+            let sealed = step.seals.map(|key| {
+                let EncryptReply { version, envelope } = codec::decode(&body).unwrap();
+                Sealed { envelope: envelope.to_vec(), key, version }
+            });
+            done(index, sealed);
+        }
+        Ok(false)
+    }
+}
+
+fn ask(client: &mut Client, frame: &[u8]) -> io::Result<Result<Vec<u8>, ErrorCode>> {
+    client.send(frame)?;
+    let reply = client.reply()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(reply.success())
+}
+
+/// A daemon that is started on a home, or the reason why not.
+pub(crate) fn started(home: &Home) -> Result<Daemon, String> {
+    crate::support::recovery::start(home, &[])
+        .map_err(|refused| format!("no plain start: {}", refused.stderr))
+}
