@@ -1,47 +1,21 @@
 //! How much each key version was used: counts that survive any crash and are never too low
 //! (docs/FORMATS.md, section "Usage counters").
 //!
-//! Bytes in, bytes out; files are the daemon's work.
+//! What is on the disk runs ahead of what was counted: before a count would pass the number that is stored, a larger
+//! one is stored. So a crash can only make a count too high, and then it says so. Counts live in memory
+//! ([`Counts`]), the file is written by [`Journal`] through a [`CounterFile`]. Must never let a count be believed
+//! that may be too low: what cannot be read or written is "not known", never zero.
 
-use alloc::sync::Arc;
+mod counts;
+mod entry;
+mod journal;
+mod key;
+mod recovered;
+#[cfg(test)]
+mod tests;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
-use crate::arena::Arena;
-
-/// Authenticates the file of counters: a subkey of the root, and the keyring that it belongs to.
-pub struct CounterKey<A: Arena> {
-    key: Arc<A::Slot<[u8; 32]>>,
-    keyring_id: [u8; 16],
-}
-
-impl<A: Arena> Clone for CounterKey<A> {
-    fn clone(&self) -> Self {
-        Self { key: Arc::clone(&self.key), keyring_id: self.keyring_id }
-    }
-}
-
-impl<A: Arena> CounterKey<A> {
-    pub(crate) fn new(key: Arc<A::Slot<[u8; 32]>>, keyring_id: [u8; 16]) -> Self {
-        Self { key, keyring_id }
-    }
-
-    /// Which keyring the file belongs to.
-    pub fn keyring_id(&self) -> &[u8; 16] {
-        &self.keyring_id
-    }
-
-    /// The first 16 bytes of HMAC-SHA-256 under `counters` of `keyring id || bytes`.
-    pub fn mac(&self, bytes: &[u8]) -> [u8; 16] {
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&**self.key) else {
-            unreachable!("HMAC accepts keys of any length (RFC 2104)")
-        };
-        mac.update(&self.keyring_id);
-        mac.update(bytes);
-        let full = mac.finalize().into_bytes();
-        let mut short = [0; 16];
-        short.copy_from_slice(full.split_at(16).0);
-        short
-    }
-}
+pub use counts::{Counts, Direction, Used};
+pub use entry::{ENTRY_BYTES, HEADER_BYTES, MAGIC};
+pub use journal::{CounterFile, Everything, Journal, NotReplaced, RETRY_SECONDS, Rewrite};
+pub use key::CounterKey;
+pub use recovered::{Finding, Recovered, Unreadable, read};
