@@ -297,7 +297,7 @@ impl<A: Arena> Keyring<A> {
 
     /// What authenticates the file of counters; another handle to the same place, wiped with the last one.
     pub fn counter_key(&self) -> CounterKey<A> {
-        CounterKey::new(Arc::clone(&self.working.subkeys.counters), *self.keyring_id())
+        CounterKey::new(Arc::clone(&self.working.subkeys.counters), *self.keyring_id(), self.epoch())
     }
 
     /// The 139 bytes of `audit.pin`.
