@@ -14,6 +14,7 @@ mod fields;
 mod file;
 pub mod page;
 mod protection;
+pub mod share;
 #[cfg(test)]
 mod tests;
 
