@@ -67,7 +67,7 @@ fn compare(
     own_bridge: Option<&BridgeSecret<LockedArena>>,
     finish: impl for<'v> FnOnce(Verifier<'v, LockedArena>) -> Result<Verified, AuditError>,
 ) -> Result<History, Report> {
-    let pin = furthest_pin(layout, keyring)?;
+    let pin = furthest_pin(layout, keyring, root)?;
     let bridges = FoundBridges::none();
     let expected = Expected {
         root: Some(root),
@@ -155,10 +155,19 @@ pub(crate) fn is_in_step(keyring: &Keyring<LockedArena>, verified: &Verified, pi
 
 /// The pin that reaches furthest: that of the file or that of the keyring's head.
 ///
-/// The file is written before its keyring is put in place: a keyring without one is never in order.
-pub(crate) fn furthest_pin(layout: &Layout, keyring: &Keyring<LockedArena>) -> Result<Pin, Report> {
+/// The file is written before its keyring is put in place: a keyring without one is never in order. Of a daemon that
+/// ended right after it put the first keyring of an epoch in place, it is one of the epoch before.
+pub(crate) fn furthest_pin(
+    layout: &Layout,
+    keyring: &Keyring<LockedArena>,
+    root: &AuditRoot<LockedArena>,
+) -> Result<Pin, Report> {
     let bytes = read_pin_file(&layout.audit_pin)?;
-    let pin = keyring.open_pin(&bytes).map_err(|error| pin_does_not_hold(&layout.audit_pin, error))?;
+    let pin = keyring.open_pin(&bytes).or_else(|error| {
+        let before = root.open_pin_before(keyring.generation(), &bytes);
+        before.map_err(|_| error)
+    });
+    let pin = pin.map_err(|error| pin_does_not_hold(&layout.audit_pin, error))?;
     Ok(keyring.pin().filter(|head| head.seq > pin.seq).copied().unwrap_or(pin))
 }
 

@@ -293,7 +293,9 @@ impl Plan<'_> {
         set_aside(&self.layout.audit_pin)?;
         let tail = Tail { segment: 1, last_seq: 0, length: 0 };
         let audit = self.begin_log(&keyring, root, tail, NO_PREVIOUS_MAC, None, reason)?;
-        let draft = keyring.draft();
+        let mut draft = keyring.draft();
+        // Segments count from 1 again: none of the new log's is one of an earlier epoch.
+        draft.forget_earlier_epochs();
         store::commit(&mut keyring, draft, &audit, self.layout, |keyring, prepared| {
             let pin = Pin {
                 generation: prepared.generation,

@@ -11,6 +11,7 @@ use keyagent_core::{
     audit::{AuditRoot, bridge::BridgeSecret, chain::Chain, record::Event},
     entropy::{Entropy, EntropyFailed},
     keyring::{Draft, Keyring, KeyringError, PreparedCommit, file::MAX_FILE_BYTES},
+    pin::FILE_BYTES,
 };
 use keyagent_sys::{memory::LockedArena, random};
 
@@ -32,8 +33,10 @@ impl Entropy for SystemEntropy {
 /// Which keyring is in use; the one on disk must be the same at unlock and reload.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    /// Public fingerprint of its master key.
+    /// Public fingerprint of its master key: of the one that was read, while two open it.
     pub(crate) fingerprint: [u8; 16],
+    /// Fingerprints of all that open it: the one in use, and behind it the next one of an unfinished rotation.
+    pub(crate) masters: Vec<[u8; 16]>,
     /// Its generation.
     pub(crate) generation: u64,
     /// SHA-256 of its header, slots and head.
@@ -47,6 +50,7 @@ impl Known {
     pub(crate) fn of(keyring: &Keyring<LockedArena>, fingerprint: [u8; 16]) -> Self {
         Self {
             fingerprint,
+            masters: keyring.masters(),
             generation: keyring.generation(),
             head_digest: *keyring.head_digest(),
             keyring_id: *keyring.keyring_id(),
@@ -66,13 +70,27 @@ impl Known {
             let error = KeyringError::WrongKey { expected: masters, got: fingerprint };
             return Err(unusable(&layout.keyring, &error));
         }
-        Ok(Self { fingerprint, generation, head_digest, keyring_id })
+        Ok(Self { fingerprint, masters, generation, head_digest, keyring_id })
     }
 
     /// The next generation is in place.
     pub(crate) fn advance(&mut self, keyring: &Keyring<LockedArena>) {
         self.generation = keyring.generation();
         self.head_digest = *keyring.head_digest();
+        self.masters = keyring.masters();
+        if let Some(first) = self.masters.first().filter(|_| !self.is_opened_by(&self.fingerprint)) {
+            self.fingerprint = *first;
+        }
+    }
+
+    /// Whether the master key of this fingerprint opens it.
+    pub(crate) fn is_opened_by(&self, fingerprint: &[u8; 16]) -> bool {
+        self.masters.contains(fingerprint)
+    }
+
+    /// The master key that is to take the place of the one in use, while a rotation of it is unfinished.
+    pub(crate) fn next_master(&self) -> Option<&[u8; 16]> {
+        self.masters.get(1)
     }
 
     /// Refuses any keyring but the one in use.
@@ -144,6 +162,7 @@ pub(crate) fn commit_recording(
     before_it_is_in_place: impl FnOnce(&Keyring<LockedArena>, &PreparedCommit) -> Result<(), Report>,
     lines: &[Line<'_>],
 ) -> Result<Shortfall, Report> {
+    settle_epoch(keyring, log, layout)?;
     let standing = log.sync_for_pin().map_err(|error| unrecorded(&error))?;
     let pin = standing.map(|standing| standing.pin(keyring));
     let prepared =
@@ -166,6 +185,24 @@ pub(crate) fn commit_recording(
     // Cannot fail: the draft is of this very keyring, which nobody else changes.
     keyring.confirm(prepared).map_err(|error| unusable(&layout.keyring, &error))?;
     Ok(shortfall)
+}
+
+/// The keyring that began an epoch gives way only once the pin is one of that epoch: a start accepts one of the epoch
+/// before with that very keyring alone.
+fn settle_epoch(keyring: &Keyring<LockedArena>, log: &AuditLog, layout: &Layout) -> Result<(), Report> {
+    if !keyring.begins_epoch() {
+        return Ok(());
+    }
+    let pin = files::read_whole(&layout.audit_pin, FILE_BYTES as u64).map_err(|error| failed(&error))?;
+    if pin.is_some_and(|pin| keyring.open_pin(&pin).is_ok()) {
+        return Ok(());
+    }
+    let standing = match log.sync_for_pin().map_err(|error| unrecorded(&error))? {
+        Some(standing) => standing,
+        None => log.standing(),
+    };
+    files::replace(&layout.audit_pin, &keyring.seal_pin(&standing.pin(keyring)))
+        .map_err(|error| failed(&error))
 }
 
 /// Whether the keyring on disk is the one with this head, as when a rename was done and only the folder not synced.

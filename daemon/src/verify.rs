@@ -86,7 +86,6 @@ fn verify(
     store::check_expected(expected, &print)?;
     let mut attempts = 1;
     loop {
-        // Segments of earlier epochs will need their archived roots here, once a master rotation makes any.
         let (keyring, root) =
             store::read(layout, arena, &master)?.ok_or_else(|| store::keyring_missing(layout, &print))?;
         match look(layout, &keyring, &root) {
@@ -104,7 +103,7 @@ fn look(
     root: &AuditRoot<LockedArena>,
 ) -> Result<Findings, Report> {
     let mut problems = Vec::new();
-    let pin = match history::furthest_pin(layout, keyring) {
+    let pin = match history::furthest_pin(layout, keyring, root) {
         Ok(pin) => Some(pin),
         Err(report) if matches!(report.code, ErrorCode::Rollback | ErrorCode::AuditTampered) => {
             let what = format!("{}: {}", report.what.trim_start_matches("refusing to start: "), report.why);

@@ -20,7 +20,7 @@ use crate::{
     pinning::{self, PinNotWritten},
     source::{self, Master},
     state::{EngineState, Shared},
-    store,
+    store::{self, Known},
 };
 
 /// What `reload` found.
@@ -136,7 +136,7 @@ impl Asked<'_> {
             None => Ok(()),
             Some(key) => key_text::check(key)
                 .map_err(|why| Report::new(ErrorCode::KeyMalformed, why.to_string()))
-                .and_then(|()| another_key(kdf::master_fingerprint(key), shared.known().fingerprint)),
+                .and_then(|()| another_key(kdf::master_fingerprint(key), &shared.known())),
         };
         self.settle(shared, same).map(|()| false)
     }
@@ -152,13 +152,13 @@ impl Asked<'_> {
 }
 
 /// Refuses a master key that is not the one of the keyring in use.
-fn another_key(given: [u8; 16], known: [u8; 16]) -> Result<(), Report> {
-    if given == known {
+fn another_key(given: [u8; 16], known: &Known) -> Result<(), Report> {
+    if known.is_opened_by(&given) {
         return Ok(());
     }
     Err(Report::new(ErrorCode::WrongMasterKey, "the master key does not belong to this keyring")
         .fact("given", fingerprint::short(&given))
-        .fact("needed", fingerprint::short(&known))
+        .fact("needed", fingerprint::short(&known.fingerprint))
         .why("the agent is unlocked, with another key")
         .fix("give the key whose fingerprint `keyagent status` shows"))
 }

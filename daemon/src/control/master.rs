@@ -1,10 +1,307 @@
-//! The keyring sealed under another master key.
+//! `master_rotate`: the keyring is sealed under another root, which another master key opens
+//! (docs/FORMATS.md, section 3 "Master rotation").
+//!
+//! Each step is one change of the keyring: it waits for others, and data operations go on until it is in place. Must
+//! never end a step with a keyring that the source of the master key, as it is then, could not open.
 
-use keyagent_core::reply::{NoRoom, ReplyBuffer};
+use std::sync::PoisonError;
 
-use super::{Asked, MALFORMED};
-use keyagent_common::error::ErrorCode;
+use keyagent_common::{
+    codec,
+    error::ErrorCode,
+    fingerprint, kdf,
+    key_text::{self, KEY_BYTES},
+    op::{MasterRotateReply, MasterRotateRequest, MasterStep, OperationCode, WatchSeverity},
+    report::Report,
+};
+use keyagent_core::{
+    arena::Arena,
+    audit::{
+        AuditRoot,
+        record::{Details, Event},
+    },
+    caller::Caller,
+    keyring::Keyring,
+    reply::{NoRoom, ReplyBuffer},
+};
+use keyagent_sys::memory::LockedArena;
+
+use super::{Asked, BAD_KEY_LENGTH, MALFORMED};
+use crate::{
+    alarm,
+    audit_log::Line,
+    commit::line_of,
+    source::{self, Master},
+    state::{EngineState, Shared},
+    store::{self, Shortfall, SystemEntropy},
+};
+
+/// A step and the keys that came with it.
+struct Step<'a> {
+    shared: &'a Shared,
+    caller: &'a Caller<'a>,
+    current: Option<&'a [u8; KEY_BYTES]>,
+    next: Option<&'a [u8; KEY_BYTES]>,
+}
+
+/// The keyring in use, and its masters.
+type InUse = (Keyring<LockedArena>, Vec<[u8; 16]>);
 
 pub(super) fn rotate(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
-    asked.refuse(ErrorCode::UnknownOperation, &MALFORMED, replies)
+    let Ok(MasterRotateRequest { step, current, next }) = codec::decode(asked.body) else {
+        return asked.refuse(ErrorCode::Malformed, &MALFORMED, replies);
+    };
+    let (Ok(current), Ok(next)) = (given(current), given(next)) else {
+        return asked.refuse(ErrorCode::InvalidRequest, &BAD_KEY_LENGTH, replies);
+    };
+    let (name, taken) = {
+        let this = Step { shared: asked.shared, caller: asked.caller, current, next };
+        match step {
+            MasterStep::Begin => ("begin", this.begin()),
+            MasterStep::Finish => ("finish", this.finish()),
+            MasterStep::Abandon => ("abandon", this.abandon()),
+        }
+    };
+    match taken {
+        Ok(reply) => replies.success(asked.id, &reply),
+        Err(report) => asked.failed(None, name, &report, replies),
+    }
+}
+
+/// A key, or none.
+fn given(bytes: &[u8]) -> Result<Option<&[u8; KEY_BYTES]>, ()> {
+    if bytes.is_empty() { Ok(None) } else { bytes.try_into().map(Some).map_err(|_| ()) }
+}
+
+impl Step<'_> {
+    /// A new root that both master keys open. Begun already with the same two, there is nothing to do.
+    fn begin(&self) -> Result<MasterRotateReply, Report> {
+        let next = self.next.ok_or_else(|| {
+            Report::new(ErrorCode::InvalidRequest, "a rotation begins with the next master key")
+                .why("the request holds none")
+        })?;
+        key_text::check(next).map_err(|why| Report::new(ErrorCode::KeyMalformed, why.to_string()))?;
+        let next_print = kdf::master_fingerprint(next);
+        self.check_expected(&next_print)?;
+        let _one_at_a_time = self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keyring, masters) = self.in_use()?;
+        let current = self.current_key(&keyring)?;
+        let print = kdf::master_fingerprint(&current);
+        if masters.len() > 1 {
+            // Killed behind this step, a client takes it again.
+            return if masters == [print, next_print] {
+                Ok(reply(&keyring))
+            } else {
+                Err(unfinished(&masters))
+            };
+        }
+        if print == next_print {
+            return Err(Report::new(ErrorCode::InvalidRequest, "the next master key is the one in use")
+                .fact("master", fingerprint::full(&print))
+                .why("the master key would stay as it is"));
+        }
+        let last_segment = self.shared.audit.standing().segment;
+        let arena = &self.shared.arena;
+        let rotated = keyring.rotate_root(arena, &current, next, last_segment, &mut SystemEntropy);
+        drop(current);
+        let (rotated, root) =
+            rotated.map_err(|error| store::unusable(&self.shared.settings.layout.keyring, &error))?;
+        let (from, to) = (fingerprint::full(&print), fingerprint::full(&next_print));
+        let epochs = (keyring.epoch(), rotated.epoch());
+        let said = format!("begin: master {from} to {to}, epoch {} to {}", epochs.0, epochs.1);
+        drop(keyring);
+        self.put_in_place(rotated, None, &said, Some(&root))
+    }
+
+    /// Only the next master key opens the keyring from now on. Finished already, there is nothing to do.
+    fn finish(&self) -> Result<MasterRotateReply, Report> {
+        let _one_at_a_time = self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keyring, masters) = self.in_use()?;
+        let (Some(target), Some(first)) = (masters.last(), masters.first()) else {
+            return Err(Report::new(ErrorCode::Internal, "a keyring without a slot"));
+        };
+        self.prove(&keyring, self.next, target)?;
+        if masters.len() == 1 {
+            return Ok(reply(&keyring));
+        }
+        let (from, to) = (fingerprint::full(first), fingerprint::full(target));
+        let said = format!("finish: master {from} to {to}, epoch {}", keyring.epoch());
+        self.put_in_place(keyring, Some(target), &said, None)
+    }
+
+    /// Only the master key from before opens the keyring from now on; the root stays the new one.
+    fn abandon(&self) -> Result<MasterRotateReply, Report> {
+        let _one_at_a_time = self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keyring, masters) = self.in_use()?;
+        let Some(target) = masters.first() else {
+            return Err(Report::new(ErrorCode::Internal, "a keyring without a slot"));
+        };
+        self.prove(&keyring, self.current, target)?;
+        let Some(next) = masters.get(1) else { return Ok(reply(&keyring)) };
+        let (stays, goes) = (fingerprint::full(target), fingerprint::full(next));
+        let said = format!("abandon: master {stays} stays, not {goes}, epoch {}", keyring.epoch());
+        self.put_in_place(keyring, Some(target), &said, None)
+    }
+
+    fn in_use(&self) -> Result<InUse, Report> {
+        match &*self.shared.engine.read().unwrap_or_else(PoisonError::into_inner) {
+            EngineState::Unlocked(engine) => Ok((engine.keyring().clone(), engine.keyring().masters())),
+            EngineState::Locked(_) => Err(super::locked()),
+        }
+    }
+
+    /// The master key in use: the one that is given, or that of the daemon's own source. It opens the keyring.
+    fn current_key(&self, keyring: &Keyring<LockedArena>) -> Result<Master, Report> {
+        let settings = &self.shared.settings;
+        let master = match self.current {
+            Some(key) => self.shared.arena.place(|| *key).map_err(crate::arena_full)?,
+            None => source::read_again(&settings.origin, settings.lock_policy, &self.shared.arena)?,
+        };
+        keyring.check_master(&master).map_err(|error| store::unusable(&settings.layout.keyring, &error))?;
+        Ok(master)
+    }
+
+    /// `KEYAGENT_EXPECT_KEY_ID` would refuse the next key at the next start.
+    fn check_expected(&self, next: &[u8; 16]) -> Result<(), Report> {
+        match self.shared.settings.expected_key_id.as_deref() {
+            Some(text) if !fingerprint::matches(text, next) => Err(Report::new(
+                ErrorCode::WrongMasterKey,
+                "KEYAGENT_EXPECT_KEY_ID allows no other master key",
+            )
+            .fact("expect", keyagent_common::report::escape(text))
+            .fact("next", fingerprint::full(next))
+            .why("with the next one the agent would not start again")
+            .fix("take the variable out of the agent's environment, restart it, rotate, and set it anew")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whoever takes a slot away shows the master key of the one that stays, and the source from which the next
+    /// start reads must hold it as well, as far as it can be asked.
+    fn prove(
+        &self,
+        keyring: &Keyring<LockedArena>,
+        key: Option<&[u8; KEY_BYTES]>,
+        target: &[u8; 16],
+    ) -> Result<(), Report> {
+        let settings = &self.shared.settings;
+        let wrong = |found: &[u8; 16], place: &str| {
+            Report::new(ErrorCode::WrongMasterKey, "this is not the master key that is to stay")
+                .fact("needed", fingerprint::full(target))
+                .fact("found", format!("{} in {place}", fingerprint::full(found)))
+                .why("the agent could not be unlocked or started again")
+                .fix(format!("put the right key into {}, then: keyagent master rotate", settings.origin))
+        };
+        let origin = settings.origin.to_string();
+        if let Some(key) = key {
+            let print = kdf::master_fingerprint(key);
+            if print != *target {
+                return Err(wrong(&print, "the request"));
+            }
+            keyring.check_master(key).map_err(|error| store::unusable(&settings.layout.keyring, &error))?;
+        } else if !settings.origin.can_be_read_again() {
+            // Its source was read at the start, and that is what it held.
+            return if self.shared.known().fingerprint == *target {
+                Ok(())
+            } else {
+                Err(source_cannot_tell(&origin, target))
+            };
+        }
+        match source::fingerprint_now(&settings.origin, settings.lock_policy, &self.shared.arena) {
+            Some(Ok(print)) if print != *target => Err(wrong(&print, &origin)),
+            // Somebody who keeps the key elsewhere has just shown it.
+            Some(Err(report)) if key.is_none() || report.code != ErrorCode::KeyMissing => Err(report),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores the keyring, with the slot of one master alone if one is named, and takes it into use. With a root the
+    /// log goes on in a segment under it.
+    fn put_in_place(
+        &self,
+        mut keyring: Keyring<LockedArena>,
+        only: Option<&[u8; 16]>,
+        said: &str,
+        root: Option<&AuditRoot<LockedArena>>,
+    ) -> Result<MasterRotateReply, Report> {
+        let shared = self.shared;
+        let layout = &shared.settings.layout;
+        let mut draft = keyring.draft();
+        if let Some(only) = only {
+            draft.keep_master(only).map_err(|error| store::unusable(&layout.keyring, &error))?;
+        }
+        let details = Details { reason: Some(said), ..Details::default() };
+        let event = Event::Operation { name: OperationCode::MasterRotate.name(), details };
+        let lines: [Line<'_>; 1] = [line_of(self.caller, event)];
+        let committed =
+            store::commit_recording(&mut keyring, draft, &shared.audit, layout, |_, _| Ok(()), &lines);
+        let Shortfall { unsynced, unrecorded } = committed?;
+        let mut shortfalls: Vec<Report> = unsynced.into_iter().chain(unrecorded).collect();
+        shared.known.lock().unwrap_or_else(PoisonError::into_inner).advance(&keyring);
+        let reply = reply(&keyring);
+        shortfalls.extend(self.adopt(keyring, root).err());
+        for report in &shortfalls {
+            alarm::failed(shared, "store_incomplete", report);
+        }
+        shared.events.push("master_rotate", WatchSeverity::Warning, "", said.to_owned());
+        Ok(reply)
+    }
+
+    /// Takes the keyring into use. A new root begins a segment of the log at the very moment: who pins a group of that
+    /// segment seals the pin under it.
+    fn adopt(
+        &self,
+        keyring: Keyring<LockedArena>,
+        root: Option<&AuditRoot<LockedArena>>,
+    ) -> Result<(), Report> {
+        let shared = self.shared;
+        let mut begun = Ok(());
+        let mut engine = shared.engine.write().unwrap_or_else(PoisonError::into_inner);
+        if let EngineState::Unlocked(engine) = &mut *engine {
+            if let Some(root) = root {
+                // If it fails the segment before goes on, under a key that was derived from the old root.
+                begun = store::begin_segment(shared, &keyring, root, None, None);
+            }
+            engine.adopt(keyring.clone());
+            engine.hold(shared.held.all());
+        }
+        drop(engine);
+        begun?;
+        if root.is_none() {
+            return Ok(());
+        }
+        let unpinned = |why: &dyn std::fmt::Display| {
+            Report::new(ErrorCode::StoreFailed, "the audit pin cannot be written").why(why.to_string())
+        };
+        let Some(standing) = shared.audit.sync_for_pin().map_err(|error| unpinned(&error))? else {
+            return Ok(());
+        };
+        let sealed = keyring.seal_pin(&standing.pin(&keyring));
+        shared.pin_file.write(standing, &sealed).map_err(|error| unpinned(&error))
+    }
+}
+
+fn reply(keyring: &Keyring<LockedArena>) -> MasterRotateReply {
+    MasterRotateReply { masters: keyring.masters(), epoch: keyring.epoch(), generation: keyring.generation() }
+}
+
+fn unfinished(masters: &[[u8; 16]]) -> Report {
+    let report = Report::new(ErrorCode::WrongState, "a rotation to another master key is unfinished");
+    let report = masters
+        .iter()
+        .zip(["master", "next"])
+        .fold(report, |report, (print, label)| report.fact(label, fingerprint::full(print)));
+    report
+        .why("a keyring has one next master key at a time")
+        .fix("keyagent master rotate          (or give it up: keyagent master rotate --abandon)")
+}
+
+fn source_cannot_tell(origin: &str, target: &[u8; 16]) -> Report {
+    Report::new(
+        ErrorCode::NotUnlockable,
+        "the agent cannot look whether its source holds the key that is to stay",
+    )
+    .fact("needed", fingerprint::full(target))
+    .why(format!("the master key came from {origin}, which cannot be read a second time"))
+    .fix("send the key itself, or restart the agent with it, then: keyagent master rotate")
 }
