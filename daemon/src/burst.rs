@@ -26,7 +26,7 @@ use keyagent_core::{
 use keyagent_sys::thread;
 
 use crate::{
-    alarm,
+    alarm, clock,
     commit::{Answer, Pending},
     control::{self, Asked},
     metering::MeterOf,
@@ -230,6 +230,7 @@ fn on_data<'b>(
     let guard = shared.engine.read().unwrap_or_else(PoisonError::into_inner);
     let mut entropy = BurstEntropy::new(scratch.stock, input);
     let (mut meter, maintenance) = (MeterOf(&shared.rates), shared.maintenance.is_on());
+    let now_unix = clock::unix_seconds();
     let mut facts = Vec::with_capacity(entropy.frames.min(MAX_IN_FLIGHT));
     let mut consumed = 0;
     let end = loop {
@@ -250,6 +251,7 @@ fn on_data<'b>(
             associated_data: scratch.associated_data,
             meter: &mut meter,
             maintenance,
+            now_unix,
         };
         match answer(&guard, speaker, frame, &mut work, &mut replies) {
             Ok(Some(fact)) => facts.push(fact),
@@ -258,11 +260,14 @@ fn on_data<'b>(
         }
     };
     let alerts = tally::count(shared, speaker, &facts);
+    let needed = shared.key_usage.count(&guard, &facts, now_unix);
     let (touched_keys, requests) = (!facts.is_empty(), facts.len());
     let answer = Pending { replies, facts }.commit(&shared.audit, &speaker.caller());
     let end = if answer.is_complete() { end } else { BurstEnd::Close };
     drop(entropy);
     drop(guard);
+    // Before the answer leaves: no crash may make a count too low.
+    needed.store(shared);
     if touched_keys {
         shared.metrics.took(began.elapsed(), requests);
         shared.note_use();

@@ -14,9 +14,10 @@ use crate::{
     arena::Arena,
     caller::Caller,
     cipher::MessageCipher,
-    keyring::{Brake, Key, State, Version},
+    engine::Secrets,
+    keyring::{Brake, Key, KeyringError, State, Version},
     ops::{DataOperation, OperationError},
-    policy::{Candidate, Meter, Question, Refusal, Subject},
+    policy::{Candidate, Meter, Question, Refusal, Settled, Subject},
 };
 
 /// What allows an operation on one key, before its obligations are met.
@@ -82,40 +83,50 @@ impl<'k, O: Operation + ?Sized> Permission<'_, 'k, O> {
 }
 
 impl<'k, O: DataOperation> Grant<'k, O> {
-    /// Permission for one version of the key, whose expanded state `cipher` gives; it is asked for last.
+    /// Permission for one version of the key, with the means to use it.
     ///
-    /// Refused where a brake is on the key, its own or the one that is `held` beside it; in maintenance for whatever
-    /// seals; for a version not in use.
+    /// Refused where a brake is on the key, its own or the one that is `held` beside it; for a key of another class
+    /// and for a version that is retired or stopped; in maintenance for whatever seals.
     pub(crate) fn authorize<A: Arena>(
         self,
         version: &'k Version,
         held: Option<Brake>,
         maintenance: bool,
-        cipher: impl FnOnce() -> Result<&'k MessageCipher<A>, OperationError>,
+        secrets: Secrets<'k, A>,
     ) -> Result<Authorized<'k, A, O>, OperationError> {
         let key = self.key;
         match key.brake().max(held) {
             Some(Brake::Disabled) => return Err(OperationError::KeyDisabled),
             Some(Brake::Compromised) => return Err(OperationError::KeyCompromised),
-            None if O::SEALS && maintenance => return Err(OperationError::Maintenance),
+            None if key.class != O::CLASS => return Err(OperationError::WrongClass),
             None => {}
         }
         let key_id = version.key_id().ok_or(OperationError::UnknownKeyId)?;
-        if !matches!(version.state, State::Primary | State::Grace) {
-            return Err(OperationError::UnknownKeyId);
+        match version.state {
+            State::Staged | State::Primary | State::Grace => {}
+            State::Retired => return Err(OperationError::VersionRetired),
+            State::Disabled => return Err(OperationError::VersionDisabled),
+            State::Compromised => return Err(OperationError::VersionCompromised),
+            State::Destroyed => return Err(OperationError::UnknownKeyId),
         }
-        let cipher = cipher()?;
-        Ok(Authorized { key, version, key_id, cipher, reveal: self.reveal, operation: PhantomData })
+        let authorized =
+            Authorized { key, version, key_id, secrets, reveal: self.reveal, operation: PhantomData };
+        if maintenance && O::seals(authorized.is_primary()) {
+            return Err(OperationError::Maintenance);
+        }
+        Ok(authorized)
     }
 }
 
 /// Proof that a caller may do `O` with one version of a key, and the means to do it.
+///
+/// What allows it on one version allows it on every one in use: of those [`Self::every_version`] gives the proofs.
 #[must_use]
 pub struct Authorized<'k, A: Arena, O: ?Sized> {
     key: &'k Key,
     version: &'k Version,
     key_id: &'k [u8; 32],
-    cipher: &'k MessageCipher<A>,
+    secrets: Secrets<'k, A>,
     reveal: bool,
     operation: PhantomData<fn() -> O>,
 }
@@ -131,7 +142,7 @@ impl<'k, A: Arena, O: ?Sized> Authorized<'k, A, O> {
         self.version.number
     }
 
-    /// The version's id, which commits to its secret.
+    /// The version's id, which commits to its secret where the class derives it.
     pub fn key_id(&self) -> &'k [u8; 32] {
         self.key_id
     }
@@ -146,8 +157,68 @@ impl<'k, A: Arena, O: ?Sized> Authorized<'k, A, O> {
         self.reveal
     }
 
-    /// The expanded key.
-    pub(crate) fn cipher(&self) -> &'k MessageCipher<A> {
-        self.cipher
+    /// The same for the key's primary version.
+    pub(crate) fn primary(&self) -> Option<Self> {
+        self.on(self.key.primary()?)
+    }
+
+    /// The same for every version that opens data: the primary one first, then from the newest to the oldest.
+    pub(crate) fn every_version(&self) -> impl Iterator<Item = Self> {
+        let opens = |version: &&Version| matches!(version.state, State::Staged | State::Grace);
+        let others = self.key.versions.iter().rev().filter(opens);
+        self.key.primary().into_iter().chain(others).filter_map(|version| self.on(version))
+    }
+
+    /// The expanded state of a class 01 version: one that is kept, or one made in `place` for this request.
+    pub(crate) fn cipher<'s>(
+        &self,
+        place: &'s mut Option<MessageCipher<A>>,
+    ) -> Result<&'s MessageCipher<A>, OperationError>
+    where
+        'k: 's,
+    {
+        self.secrets.cipher(self.version, place).map_err(|error| unavailable(&error))
+    }
+
+    /// Opens the version's secret on the stack and lets `then` see it; it is wiped afterwards.
+    pub(crate) fn with_secret<R>(&self, then: impl FnOnce(&[u8]) -> R) -> Result<R, OperationError> {
+        self.secrets.open(self.version, then).map_err(|error| unavailable(&error))
+    }
+
+    fn on(&self, version: &'k Version) -> Option<Self> {
+        let Self { key, secrets, reveal, operation, .. } = *self;
+        Some(Self { key, version, key_id: version.key_id()?, secrets, reveal, operation })
+    }
+}
+
+/// Proof that a caller may do `O`, which needs no key.
+#[must_use]
+pub struct AuthorizedWithoutKey<O: ?Sized> {
+    /// Name of the rule that allows it; `None` for a role.
+    pub(crate) rule: Option<Arc<str>>,
+    operation: PhantomData<fn() -> O>,
+}
+
+impl Caller<'_> {
+    /// Permission for an operation that needs no key, obligations met: any rule with it will do, whatever keys
+    /// that rule is about.
+    pub(crate) fn authorize_without_key<O: Operation + ?Sized>(
+        &self,
+        meter: &mut dyn Meter,
+    ) -> Result<AuthorizedWithoutKey<O>, Refusal> {
+        let named = self.asked_for();
+        let asked = Question { operation: O::CODE, key: "", asked_for: named.as_ref() };
+        let denied = Refusal { error: OperationError::Denied, rule: None };
+        let candidate = self.rights.find(&asked).ok_or(denied)?;
+        let Settled { rule, .. } = self.rights.settle(candidate, (&asked, Context::empty()), meter)?;
+        Ok(AuthorizedWithoutKey { rule, operation: PhantomData })
+    }
+}
+
+/// What a caller is told if a secret cannot be used.
+fn unavailable(error: &KeyringError) -> OperationError {
+    match error {
+        KeyringError::Arena(_) => OperationError::Busy,
+        _ => OperationError::Internal,
     }
 }

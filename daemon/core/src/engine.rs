@@ -10,7 +10,10 @@ use keyagent_common::{
     context::Context,
     envelope::Envelope,
     name::KeyName,
-    op::{DataKey, DataKeyOpen, Decrypt, Encrypt, ErrorReply, OperationCode},
+    op::{
+        DataKey, DataKeyOpen, Decrypt, Encrypt, ErrorReply, HmacTag, JwtSign, JwtVerify, OperationCode,
+        Random, Rewrap,
+    },
 };
 
 use crate::{
@@ -20,13 +23,14 @@ use crate::{
     cipher::NONCE_BYTES,
     entropy::Entropy,
     keyring::{Brake, Class, Key, Keyring, KeyringError, Version},
-    ops::{DataOperation, OperationError, Target, Work},
+    ops::{self, DataOperation, OperationError, Target, Work},
     reply::ReplyBuffer,
 };
 
 mod states;
 
 pub use states::KEPT_STATES;
+pub(crate) use states::Secrets;
 use states::States;
 
 const PROBE_LABEL: &[u8] = b"keyagent/v1 health\0";
@@ -74,6 +78,34 @@ pub struct Facts<'r> {
     /// For whom it was asked, by the word of the caller.
     pub on_behalf_of: Option<OnBehalf>,
 }
+
+impl Facts<'_> {
+    /// Nothing is known yet but what was asked, and where its reply begins.
+    pub fn of(request: Request<'_>, reply_start: usize) -> Self {
+        Self {
+            operation: request.operation,
+            request_id: request.id,
+            reply_start,
+            key: None,
+            version: None,
+            bytes: 0,
+            context: Vec::new(),
+            failure: None,
+            rule: None,
+            on_behalf_of: None,
+        }
+    }
+}
+
+/// Runs one operation and fills in what the record has to say of it.
+type Runner<'r, A> = fn(
+    &'r Engine<A>,
+    &Caller<'_>,
+    Request<'r>,
+    &mut Work<'_>,
+    &mut ReplyBuffer<'_>,
+    &mut Facts<'r>,
+) -> Result<(), OperationError>;
 
 /// For whom a delegate asked; its own word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,11 +212,22 @@ impl<A: Arena> Engine<A> {
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
     ) -> Option<Facts<'r>> {
-        match request.operation {
-            OperationCode::Encrypt => Some(self.answer::<Encrypt>(caller, request, work, replies)),
-            OperationCode::Decrypt => Some(self.answer::<Decrypt>(caller, request, work, replies)),
-            OperationCode::DataKey => Some(self.answer::<DataKey>(caller, request, work, replies)),
-            OperationCode::DataKeyOpen => Some(self.answer::<DataKeyOpen>(caller, request, work, replies)),
+        let run = Self::runner(request.operation)?;
+        Some(self.answer(run, caller, request, work, replies))
+    }
+
+    /// What runs an operation on data.
+    fn runner<'r>(operation: OperationCode) -> Option<Runner<'r, A>> {
+        match operation {
+            OperationCode::Encrypt => Some(Self::run::<Encrypt>),
+            OperationCode::Decrypt => Some(Self::run::<Decrypt>),
+            OperationCode::Rewrap => Some(Self::run::<Rewrap>),
+            OperationCode::DataKey => Some(Self::run::<DataKey>),
+            OperationCode::DataKeyOpen => Some(Self::run::<DataKeyOpen>),
+            OperationCode::Hmac => Some(Self::run::<HmacTag>),
+            OperationCode::JwtSign => Some(Self::run::<JwtSign>),
+            OperationCode::JwtVerify => Some(Self::run::<JwtVerify>),
+            OperationCode::Random => Some(Self::run_random),
             OperationCode::Hello
             | OperationCode::Status
             | OperationCode::Health
@@ -209,43 +252,47 @@ impl<A: Arena> Engine<A> {
             | OperationCode::BackupCreate
             | OperationCode::BackupRestore
             | OperationCode::MasterRotate
-            | OperationCode::Rewrap
-            | OperationCode::Hmac
-            | OperationCode::JwtSign
-            | OperationCode::JwtVerify
-            | OperationCode::Random
             | OperationCode::Batch => None,
         }
     }
 
-    fn answer<'r, O: DataOperation>(
+    fn answer<'r>(
         &'r self,
+        run: Runner<'r, A>,
         caller: &Caller<'_>,
         request: Request<'r>,
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
     ) -> Facts<'r> {
-        let start = replies.len();
-        let mut facts = Facts {
-            operation: request.operation,
-            request_id: request.id,
-            reply_start: start,
-            key: None,
-            version: None,
-            bytes: 0,
-            context: Vec::new(),
-            failure: None,
-            rule: None,
-            on_behalf_of: OnBehalf::of(caller),
-        };
-        if let Err(failure) = self.run::<O>(caller, request, work, replies, &mut facts) {
-            replies.truncate(start);
+        let mut facts = Facts::of(request, replies.len());
+        facts.on_behalf_of = OnBehalf::of(caller);
+        if let Err(failure) = run(self, caller, request, work, replies, &mut facts) {
+            replies.truncate(facts.reply_start);
             facts.failure = Some(failure);
             // The buffer was chosen to have room for an error; if even that fails, the client sees the
             // connection end, and the record says why.
             let _ = replies.error(request.id, failure.code(), &error_reply(failure));
         }
         facts
+    }
+
+    /// `random`: no key, but a right.
+    fn run_random<'r>(
+        &'r self,
+        caller: &Caller<'_>,
+        request: Request<'r>,
+        work: &mut Work<'_>,
+        replies: &mut ReplyBuffer<'_>,
+        facts: &mut Facts<'r>,
+    ) -> Result<(), OperationError> {
+        let decoded = codec::decode(request.body).map_err(|_| OperationError::Malformed)?;
+        let authorized = caller.authorize_without_key::<Random>(work.meter).map_err(|refusal| {
+            facts.rule = refusal.rule;
+            refusal.error
+        })?;
+        facts.rule.clone_from(&authorized.rule);
+        facts.bytes = ops::random(&authorized, decoded, request.id, work, replies)?;
+        Ok(())
     }
 
     /// In the order of docs/FORMATS.md, section 1: length, kind, look-up, authorisation, open.
@@ -271,10 +318,8 @@ impl<A: Arena> Engine<A> {
             refusal.error
         })?;
         facts.rule.clone_from(&grant.rule);
-        let (mut made, held) = (None, self.held.get(&key.name).copied());
-        let authorized = grant.authorize(version, held, work.maintenance, || {
-            self.states.find(&self.keyring, version, &mut made).map_err(|error| no_state(&error))
-        })?;
+        let (held, secrets) = (self.held.get(&key.name).copied(), Secrets::new(&self.keyring, &self.states));
+        let authorized = grant.authorize(version, held, work.maintenance, secrets)?;
         O::run(&authorized, &decoded, context, request.id, work, replies)
     }
 
@@ -329,14 +374,6 @@ fn brake(held: &BTreeMap<String, Brake>, key: &Key) -> Option<Brake> {
     key.brake().max(held.get(&key.name).copied())
 }
 
-/// What a caller is told if there is no state to work with.
-fn no_state(error: &KeyringError) -> OperationError {
-    match error {
-        KeyringError::Arena(_) => OperationError::Busy,
-        _ => OperationError::Internal,
-    }
-}
-
 /// The body of an error reply.
 pub fn error_reply(failure: OperationError) -> ErrorReply<'static> {
     ErrorReply { what: failure.what(), why: failure.why(), fix: failure.fix() }
@@ -353,18 +390,7 @@ impl LockedEngine {
         let reply_start = replies.len();
         // As in the unlocked engine: without room for the error the connection ends, recorded.
         let _ = replies.error(request.id, failure.code(), &error_reply(failure));
-        Facts {
-            operation: request.operation,
-            request_id: request.id,
-            reply_start,
-            key: None,
-            version: None,
-            bytes: 0,
-            context: Vec::new(),
-            failure: Some(failure),
-            rule: None,
-            on_behalf_of: None,
-        }
+        Facts { failure: Some(failure), ..Facts::of(request, reply_start) }
     }
 }
 

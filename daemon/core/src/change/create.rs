@@ -29,7 +29,7 @@ pub struct Created {
 /// (see [`super::begin_access`]).
 ///
 /// [`ChangeError::Exists`] for a name that is taken; also refused are a note longer than
-/// [`MAX_NOTE_BYTES`], more keys than [`MAX_KEYS`], and every class but [`Class::Message`], and
+/// [`MAX_NOTE_BYTES`], more keys than [`MAX_KEYS`], classes that no operation is for yet, and
 /// what would leave no room for brakes ([`KeyringError::Full`]).
 pub fn create_key<A: Arena>(
     keyring: &Keyring<A>,
@@ -42,7 +42,7 @@ pub fn create_key<A: Arena>(
     if keyring.find(name.as_str()).is_some() {
         return Err(ChangeError::Exists);
     }
-    if class != Class::Message {
+    if !matches!(class, Class::Message | Class::Index | Class::Hs256) {
         return Err(ChangeError::ClassNotOffered);
     }
     if note.len() > MAX_NOTE_BYTES {

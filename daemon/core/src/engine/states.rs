@@ -21,7 +21,7 @@ use crate::{
 pub const KEPT_STATES: usize = 768;
 
 /// States of some versions of one keyring.
-pub(super) struct States<A: Arena> {
+pub(crate) struct States<A: Arena> {
     arena: A,
     most: usize,
     kept: BTreeMap<[u8; 32], MessageCipher<A>>,
@@ -34,7 +34,7 @@ impl<A: Arena> States<A> {
     }
 
     /// Keeps what is worth it for a keyring: the primary versions of all keys first, `default` before any, then
-    /// what only opens. States that are still wanted stay as they are, others are wiped.
+    /// what only opens, grace before staged. States that are still wanted stay as they are, others are wiped.
     ///
     /// An arena without room only means that fewer are kept. A record that does not open is the error, once all
     /// others are done with.
@@ -45,7 +45,12 @@ impl<A: Arena> States<A> {
     ) -> Result<(), KeyringError> {
         let mut wanted: Vec<_> = usable_versions(keyring).filter(|(key, ..)| !is_refused(key)).collect();
         wanted.sort_by_key(|(key, _, version)| {
-            (version.state != State::Primary, key.name != KeyName::DEFAULT.as_str())
+            let rank = match version.state {
+                State::Primary => 0,
+                State::Grace => 1,
+                _ => 2,
+            };
+            (rank, key.name != KeyName::DEFAULT.as_str())
         });
         wanted.truncate(self.most);
         let ids: BTreeSet<_> = wanted.iter().map(|(_, id, _)| *id).collect();
@@ -79,6 +84,12 @@ impl<A: Arena> States<A> {
         }
     }
 
+    /// Whether the state of the version with this id is kept.
+    #[cfg(test)]
+    pub(super) fn keeps(&self, key_id: &[u8; 32]) -> bool {
+        self.kept.contains_key(key_id)
+    }
+
     /// How many are kept.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
@@ -86,11 +97,49 @@ impl<A: Arena> States<A> {
     }
 }
 
+/// A keyring's secrets with the states that are kept of them: the means of an [`crate::authorize::Authorized`].
+pub(crate) struct Secrets<'e, A: Arena> {
+    keyring: &'e Keyring<A>,
+    states: &'e States<A>,
+}
+
+impl<A: Arena> Clone for Secrets<'_, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A: Arena> Copy for Secrets<'_, A> {}
+
+impl<'e, A: Arena> Secrets<'e, A> {
+    /// Of one engine.
+    pub(super) fn new(keyring: &'e Keyring<A>, states: &'e States<A>) -> Self {
+        Self { keyring, states }
+    }
+
+    /// The state of a class 01 version: a kept one, or one made for this request in `place`.
+    pub(crate) fn cipher<'s>(
+        self,
+        version: &Version,
+        place: &'s mut Option<MessageCipher<A>>,
+    ) -> Result<&'s MessageCipher<A>, KeyringError>
+    where
+        'e: 's,
+    {
+        self.states.find(self.keyring, version, place)
+    }
+
+    /// Opens a version's secret on the stack and lets `then` see it; it is wiped afterwards.
+    pub(crate) fn open<R>(self, version: &Version, then: impl FnOnce(&[u8]) -> R) -> Result<R, KeyringError> {
+        self.keyring.with_secret(version, |_, secret| then(secret))
+    }
+}
+
 /// Versions that seal or open messages, with their keys and ids.
 fn usable_versions<A: Arena>(keyring: &Keyring<A>) -> impl Iterator<Item = (&Key, &[u8; 32], &Version)> {
     let messages = keyring.keys().iter().filter(|key| key.class == Class::Message);
     let versions = messages.flat_map(|key| key.versions.iter().map(move |version| (key, version)));
-    let usable = |version: &Version| matches!(version.state, State::Primary | State::Grace);
+    let usable = |version: &Version| matches!(version.state, State::Staged | State::Primary | State::Grace);
     versions
         .filter(move |(_, version)| usable(version))
         .filter_map(|(key, version)| Some((key, version.key_id()?, version)))

@@ -19,6 +19,7 @@ use crate::{
     policy::{Meter, Payer, Policy, Rate, Rights, Subject},
 };
 
+mod derived;
 mod rights;
 mod states;
 
@@ -79,6 +80,7 @@ fn ask<A: Arena, T: codec::Encode>(
         associated_data: &mut associated_data,
         meter: &mut Purse(0),
         maintenance: false,
+        now_unix: 0,
     };
     let mut bytes = vec![0; MAX_MESSAGE_BYTES + 4096];
     let mut replies = ReplyBuffer::new(&mut bytes);
@@ -197,6 +199,7 @@ fn a_record_holds_hashes_of_context_values_only() {
         associated_data: &mut associated_data,
         meter: &mut Purse(0),
         maintenance: false,
+        now_unix: 0,
     };
     let mut bytes = [0; 1024];
     let mut replies = ReplyBuffer::new(&mut bytes);

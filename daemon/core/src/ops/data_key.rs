@@ -8,13 +8,17 @@ use keyagent_common::{
 use zeroize::Zeroizing;
 
 use super::{DataOperation, OperationError, Target, Work, sealing};
-use crate::{arena::Arena, authorize::Authorized, reply::ReplyBuffer};
+use crate::{arena::Arena, authorize::Authorized, keyring::Class, reply::ReplyBuffer};
 
 /// Where the plain key and the envelope's length stand behind the reply's fields.
 const PLAIN_BYTES: usize = 32;
 
 impl DataOperation for DataKey {
-    const SEALS: bool = true;
+    const CLASS: Class = Class::Message;
+
+    fn seals(_: bool) -> bool {
+        true
+    }
 
     fn target<'a>(request: &Self::Request<'a>) -> Target<'a> {
         Target::Primary(request.key)
@@ -57,6 +61,8 @@ impl DataOperation for DataKey {
         let mut hidden = Zeroizing::new([0; PLAIN_BYTES]);
         let plain: &mut [u8] = if authorized.may_reveal() { given } else { &mut *hidden };
         work.entropy.fill(plain).map_err(|_| OperationError::Internal)?;
-        sealing::seal((authorized.cipher(), authorized.key_id()), kind, context, work, plain, envelope)
+        let mut made = None;
+        let cipher = authorized.cipher(&mut made)?;
+        sealing::seal((cipher, authorized.key_id()), kind, context, work, plain, envelope)
     }
 }

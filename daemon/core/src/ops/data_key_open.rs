@@ -2,15 +2,19 @@
 
 use keyagent_common::{
     context::Context,
-    envelope::{DATA_KEY_BYTES, Kind},
+    envelope::Kind,
     op::{DataKeyOpen, DataKeyOpenRequest, DecryptReplyHead},
 };
 
 use super::{DataOperation, OperationError, Target, Work, sealing};
-use crate::{arena::Arena, authorize::Authorized, reply::ReplyBuffer};
+use crate::{arena::Arena, authorize::Authorized, keyring::Class, reply::ReplyBuffer};
 
 impl DataOperation for DataKeyOpen {
-    const SEALS: bool = false;
+    const CLASS: Class = Class::Message;
+
+    fn seals(_: bool) -> bool {
+        false
+    }
 
     fn target<'a>(request: &Self::Request<'a>) -> Target<'a> {
         Target::Sealed(request.envelope)
@@ -25,7 +29,7 @@ impl DataOperation for DataKeyOpen {
     }
 
     fn opens(kind: Kind, sealed_bytes: usize) -> bool {
-        matches!(kind, Kind::StreamKey | Kind::DataKey) && sealed_bytes == DATA_KEY_BYTES
+        sealing::is_data_key(kind, sealed_bytes)
     }
 
     fn run<A: Arena>(
@@ -44,6 +48,7 @@ impl DataOperation for DataKeyOpen {
         };
         let place =
             replies.payload(request_id, &head, plaintext_bytes).map_err(|_| OperationError::Internal)?;
-        sealing::open(authorized.cipher(), request.envelope, context, work, place)
+        let mut made = None;
+        sealing::open(authorized.cipher(&mut made)?, request.envelope, context, work, place)
     }
 }

@@ -7,10 +7,14 @@ use keyagent_common::{
 };
 
 use super::{DataOperation, OperationError, Target, Work, sealing};
-use crate::{arena::Arena, authorize::Authorized, reply::ReplyBuffer};
+use crate::{arena::Arena, authorize::Authorized, keyring::Class, reply::ReplyBuffer};
 
 impl DataOperation for Decrypt {
-    const SEALS: bool = false;
+    const CLASS: Class = Class::Message;
+
+    fn seals(_: bool) -> bool {
+        false
+    }
 
     fn target<'a>(request: &Self::Request<'a>) -> Target<'a> {
         Target::Sealed(request.envelope)
@@ -44,6 +48,7 @@ impl DataOperation for Decrypt {
         };
         let place =
             replies.payload(request_id, &head, plaintext_bytes).map_err(|_| OperationError::Internal)?;
-        sealing::open(authorized.cipher(), request.envelope, context, work, place)
+        let mut made = None;
+        sealing::open(authorized.cipher(&mut made)?, request.envelope, context, work, place)
     }
 }

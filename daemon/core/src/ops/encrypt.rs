@@ -8,10 +8,14 @@ use keyagent_common::{
 };
 
 use super::{DataOperation, OperationError, Target, Work, sealing};
-use crate::{arena::Arena, authorize::Authorized, reply::ReplyBuffer};
+use crate::{arena::Arena, authorize::Authorized, keyring::Class, reply::ReplyBuffer};
 
 impl DataOperation for Encrypt {
-    const SEALS: bool = true;
+    const CLASS: Class = Class::Message;
+
+    fn seals(_: bool) -> bool {
+        true
+    }
 
     fn target<'a>(request: &Self::Request<'a>) -> Target<'a> {
         Target::Primary(request.key)
@@ -43,13 +47,8 @@ impl DataOperation for Encrypt {
         let sealed_bytes = request.plaintext.len() + OVERHEAD_BYTES;
         let head = EncryptReplyHead { version: authorized.version(), envelope_bytes: sealed_bytes as u64 };
         let place = replies.payload(request_id, &head, sealed_bytes).map_err(|_| OperationError::Internal)?;
-        sealing::seal(
-            (authorized.cipher(), authorized.key_id()),
-            Kind::Message,
-            context,
-            work,
-            request.plaintext,
-            place,
-        )
+        let mut made = None;
+        let cipher = authorized.cipher(&mut made)?;
+        sealing::seal((cipher, authorized.key_id()), Kind::Message, context, work, request.plaintext, place)
     }
 }

@@ -1,8 +1,8 @@
-//! Sealing into and opening out of a reply, in place: what all four operations share.
+//! Sealing into and opening out of a reply, in place: what the operations on messages and data keys share.
 
 use keyagent_common::{
     context::Context,
-    envelope::{self, Envelope, HEADER_BYTES, Kind, OVERHEAD_BYTES, PREFIX_BYTES, TAG_BYTES},
+    envelope::{self, DATA_KEY_BYTES, Envelope, HEADER_BYTES, Kind, OVERHEAD_BYTES, PREFIX_BYTES, TAG_BYTES},
 };
 
 use super::{OperationError, Work};
@@ -10,11 +10,41 @@ use crate::{arena::Arena, cipher::MessageCipher};
 
 /// Seals `plaintext` into `place`, which is exactly as long as the envelope.
 pub(super) fn seal<A: Arena>(
-    (cipher, key_id): (&MessageCipher<A>, &[u8; 32]),
+    key: (&MessageCipher<A>, &[u8; 32]),
     kind: Kind,
     context: Context<'_>,
     work: &mut Work<'_>,
     plaintext: &[u8],
+    place: &mut [u8],
+) -> Result<(), OperationError> {
+    seal_from(key, kind, context, work, Plaintext::Apart(plaintext), place)
+}
+
+/// Seals what lies in the place of the plaintext ([`text_of`]) already.
+pub(super) fn seal_in_place<A: Arena>(
+    key: (&MessageCipher<A>, &[u8; 32]),
+    kind: Kind,
+    context: Context<'_>,
+    work: &mut Work<'_>,
+    place: &mut [u8],
+) -> Result<(), OperationError> {
+    seal_from(key, kind, context, work, Plaintext::InPlace, place)
+}
+
+/// What is to be sealed.
+enum Plaintext<'p> {
+    /// It lies elsewhere.
+    Apart(&'p [u8]),
+    /// It lies where the ciphertext shall be.
+    InPlace,
+}
+
+fn seal_from<A: Arena>(
+    (cipher, key_id): (&MessageCipher<A>, &[u8; 32]),
+    kind: Kind,
+    context: Context<'_>,
+    work: &mut Work<'_>,
+    plaintext: Plaintext<'_>,
     place: &mut [u8],
 ) -> Result<(), OperationError> {
     let mut nonce = [0; 24];
@@ -25,9 +55,23 @@ pub(super) fn seal<A: Arena>(
     let (head, body) = place.split_at_mut_checked(HEADER_BYTES).ok_or(OperationError::Internal)?;
     let (text, tag_place) = body.split_last_chunk_mut::<TAG_BYTES>().ok_or(OperationError::Internal)?;
     head.copy_from_slice(&header);
-    let sealed = cipher.seal_into(&nonce, work.associated_data, plaintext, text);
+    let sealed = match plaintext {
+        Plaintext::Apart(plaintext) => cipher.seal_into(&nonce, work.associated_data, plaintext, text),
+        Plaintext::InPlace => cipher.seal_in_place(&nonce, work.associated_data, text),
+    };
     *tag_place = sealed.map_err(|_| OperationError::Internal)?;
     Ok(())
+}
+
+/// Where the plaintext lies in the place of an envelope.
+pub(super) fn text_of(place: &mut [u8]) -> Result<&mut [u8], OperationError> {
+    let end = place.len().checked_sub(TAG_BYTES).ok_or(OperationError::Internal)?;
+    place.get_mut(HEADER_BYTES..end).ok_or(OperationError::Internal)
+}
+
+/// Whether an envelope of this kind and length in bytes holds a data key.
+pub(super) fn is_data_key(kind: Kind, sealed_bytes: usize) -> bool {
+    matches!(kind, Kind::StreamKey | Kind::DataKey) && sealed_bytes == DATA_KEY_BYTES
 }
 
 /// Bytes of the plaintext of an envelope.
@@ -94,6 +138,7 @@ mod tests {
             associated_data: &mut associated_data,
             meter: &mut Unmetered,
             maintenance: false,
+            now_unix: 0,
         };
         let mut place = vec![0; text.len() + OVERHEAD_BYTES];
         let context = Context::parse(context).unwrap();
@@ -110,6 +155,7 @@ mod tests {
             associated_data: &mut associated_data,
             meter: &mut Unmetered,
             maintenance: false,
+            now_unix: 0,
         };
         let mut place = vec![7; plaintext_bytes(sealed)?];
         let context = Context::parse(context).map_err(|_| OperationError::InvalidContext)?;

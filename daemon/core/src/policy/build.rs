@@ -213,7 +213,7 @@ fn allowed(place: Place<'_>, words: &[String]) -> Result<Operations, PolicyError
 
 fn remedy(operation: keyagent_common::op::OperationCode) -> &'static str {
     if Operations::HELLO.contains(operation) {
-        "leave it out: whoever may connect may say hello"
+        "leave it out: whoever may connect may say hello, and a batch needs the rights of its items"
     } else if Operations::OPERATOR.contains(operation) {
         "make it an operator: add the caller to `operators`"
     } else {

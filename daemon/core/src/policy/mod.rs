@@ -22,7 +22,7 @@ mod subjects;
 
 pub use explain::{Explanation, Obligations, RuleVerdict, Verdict};
 pub use rate::Bucket;
-pub(crate) use rights::{Candidate, Question, Refusal};
+pub(crate) use rights::{Candidate, Question, Refusal, Settled};
 pub use rights::{Meter, Payer, Rights};
 pub use spec::{DelegateSpec, Mode, PolicySpec, Rate, RuleSpec, Who};
 

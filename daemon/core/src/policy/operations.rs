@@ -33,7 +33,8 @@ pub(super) const fn kind(operation: OperationCode) -> Kind {
         | OperationCode::Watch
         | OperationCode::BackupCreate
         | OperationCode::BackupRestore
-        | OperationCode::MasterRotate => Kind::Agent,
+        | OperationCode::MasterRotate
+        | OperationCode::Batch => Kind::Agent,
         OperationCode::KeyCreate
         | OperationCode::KeyList
         | OperationCode::KeyDisable
@@ -53,9 +54,13 @@ pub(super) const fn kind(operation: OperationCode) -> Kind {
         | OperationCode::Hmac
         | OperationCode::JwtSign
         | OperationCode::JwtVerify
-        | OperationCode::Random
-        | OperationCode::Batch => Kind::Data,
+        | OperationCode::Random => Kind::Data,
     }
+}
+
+/// Whether a right is all that it needs: then the right on any key will do.
+pub(super) const fn is_without_key(operation: OperationCode) -> bool {
+    matches!(operation, OperationCode::Random)
 }
 
 /// A set of operations: one bit for each number.
@@ -71,13 +76,14 @@ const _: () = {
 };
 
 impl Operations {
-    /// Everybody who may connect may say hello.
-    pub(super) const HELLO: Self = Self::of(&[OperationCode::Hello]);
+    /// Everybody who may connect may say hello, and send batches: each of their items needs its own right.
+    pub(super) const HELLO: Self = Self::of(&[OperationCode::Hello, OperationCode::Batch]);
     /// Everything there is.
     pub(super) const ALL: Self = Self::of(OperationCode::ALL);
     /// What an operator may do.
     pub(super) const OPERATOR: Self = Self::of(&[
         OperationCode::Hello,
+        OperationCode::Batch,
         OperationCode::Status,
         OperationCode::Health,
         OperationCode::Lock,
@@ -87,6 +93,11 @@ impl Operations {
         OperationCode::AuditQuery,
         OperationCode::Watch,
         OperationCode::KeyList,
+        OperationCode::KeyShow,
+        OperationCode::KeyRotate,
+        OperationCode::KeyPromote,
+        OperationCode::KeyRetire,
+        OperationCode::KeyReinstate,
         OperationCode::KeyDisable,
         OperationCode::KeyEnable,
     ]);
@@ -220,10 +231,22 @@ mod tests {
     #[test]
     fn sets_hold_what_was_put_in() {
         let data = Operations::of_kind(Kind::Data);
-        assert_eq!(data.words(), "encrypt, decrypt, data_key, data_key_open");
+        assert_eq!(
+            data.words(),
+            "encrypt, decrypt, rewrap, data_key, data_key_open, hmac, jwt_sign, jwt_verify, random"
+        );
         assert!(data.shared_with(Operations::OPERATOR).is_empty());
         assert!(!Operations::OPERATOR.contains(OperationCode::Stop));
-        assert!(!Operations::OPERATOR.contains(OperationCode::KeyCreate));
+        for admins in [
+            OperationCode::KeyCreate,
+            OperationCode::KeyConfigure,
+            OperationCode::KeyDestroy,
+            OperationCode::BackupCreate,
+            OperationCode::BackupRestore,
+            OperationCode::MasterRotate,
+        ] {
+            assert!(!Operations::OPERATOR.contains(admins), "{}", admins.name());
+        }
         assert_eq!(Operations::ALL.iter().count(), OperationCode::ALL.len());
     }
 }

@@ -7,7 +7,7 @@ use keyagent_common::{context::Context, op::OperationCode};
 use super::{
     Meter, Payer, Rate, Subject,
     callers::Callers,
-    operations::{Kind, Operations, kind},
+    operations::{Kind, Operations, is_without_key, kind},
     pattern::Pattern,
 };
 use crate::ops::OperationError;
@@ -42,7 +42,7 @@ impl Rule {
     ) -> bool {
         self.allow.contains(operation)
             && kind(operation) != Kind::Agent
-            && self.keys_for(asked_for).iter().any(|pattern| pattern.matches(key))
+            && self.keys_for(asked_for).iter().any(|pattern| is_without_key(operation) || pattern.matches(key))
     }
 
     /// The keys it is about: its own, or those on which it may ask for that caller.

@@ -83,6 +83,7 @@ impl<'a> Asking<'a> {
             associated_data: &mut associated_data,
             meter: &mut self.purse,
             maintenance: self.maintenance,
+            now_unix: 0,
         };
         let mut bytes = vec![0; 4096];
         let mut replies = ReplyBuffer::new(&mut bytes);
