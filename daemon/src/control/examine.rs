@@ -31,7 +31,9 @@ pub(super) fn status(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
     add("protocol", PROTOCOL_VERSION.to_string());
     add("state", state.into());
     add("instance", fingerprint::full(&shared.settings.instance));
-    add("master_fingerprint", fingerprint::full(&shared.known().fingerprint));
+    let known = shared.known();
+    add("master_fingerprint", fingerprint::full(&known.fingerprint));
+    add("master_next", known.next_master().map(fingerprint::full).unwrap_or_default());
     add("pid", std::process::id().to_string());
     if asked.caller.rights.sees_everything() {
         about_the_process(shared, &mut add);
@@ -230,11 +232,16 @@ fn look_at_master_key(shared: &Shared) -> Outcome {
     let Some(found) = source::fingerprint_now(&settings.origin, settings.lock_policy, &shared.arena) else {
         return (CheckResult::Ok, format!("came from {}, which cannot be asked again", settings.origin));
     };
-    let known = shared.known().fingerprint;
+    let known = shared.known();
     match found {
-        Ok(print) if print == known => (CheckResult::Ok, fingerprint::short(&print)),
+        Ok(print) if known.is_opened_by(&print) && known.next_master().is_some() => {
+            let short = fingerprint::short(&print);
+            let message = "a rotation of the master key is unfinished: keyagent master rotate";
+            (CheckResult::Ok, format!("{short}; {message}"))
+        }
+        Ok(print) if known.is_opened_by(&print) => (CheckResult::Ok, fingerprint::short(&print)),
         Ok(print) => {
-            let (here, needed) = (fingerprint::short(&print), fingerprint::short(&known));
+            let (here, needed) = (fingerprint::short(&print), fingerprint::short(&known.fingerprint));
             let message =
                 format!("KEY MISMATCH: {} holds {here}, this keyring needs {needed}", settings.origin);
             alarm::key_mismatch(shared, &message);
