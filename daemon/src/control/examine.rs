@@ -33,7 +33,9 @@ pub(super) fn status(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
     add("instance", fingerprint::full(&shared.settings.instance));
     let known = shared.known();
     add("master_fingerprint", fingerprint::full(&known.fingerprint));
-    add("master_next", known.next_master().map(fingerprint::full).unwrap_or_default());
+    if let Some(next) = known.next_master() {
+        add("master_next", fingerprint::full(next));
+    }
     add("pid", std::process::id().to_string());
     if asked.caller.rights.sees_everything() {
         about_the_process(shared, &mut add);
