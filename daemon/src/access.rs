@@ -5,9 +5,9 @@ use keyagent_core::{audit::record::Event, change};
 
 use crate::{
     audit_log::Line,
-    clock,
     control::{self, Changed, NotChanged, Recorded},
     state::Shared,
+    timers,
 };
 
 /// Compares the lists in the keyring with the policy in use, and records what is different.
@@ -21,7 +21,7 @@ pub(crate) fn record(shared: &Shared) -> Result<(), Report> {
     let due_seconds = shared.tunable().rotation_due.as_secs();
     let changed = control::change(shared, |keyring| {
         let subjects = |key: &str| policy.subjects_of_key(key);
-        let recorded = change::record_access(keyring, subjects, clock::unix_seconds(), due_seconds);
+        let recorded = change::record_access(keyring, subjects, timers::now(shared), due_seconds);
         let recorded = recorded.map_err(|error| {
             Report::new(ErrorCode::Configuration, "the policy cannot be recorded")
                 .why(error.to_string())

@@ -7,32 +7,38 @@ use std::{
 };
 
 use keyagent_common::{op::WatchSeverity, report::Report};
-use keyagent_core::{audit::record::Event, keyring::Key};
+use keyagent_core::audit::record::Event;
 
 use crate::{
     audit_log::{self, Line},
-    clock,
-    state::{EngineState, Shared},
+    state::Shared,
 };
 
 /// A condition that lasts is told again after this time.
 const AGAIN: Duration = Duration::from_hours(1);
+/// One that waits for somebody's leisure.
+const SELDOM: Duration = Duration::from_hours(7 * 24);
 /// Most conditions that are remembered.
 const MAX_REMEMBERED: usize = 16_384;
 
-/// Which lasting conditions were told when.
+/// Until when each lasting condition that was told need not be told again.
 #[derive(Default)]
 pub(crate) struct Told(Mutex<BTreeMap<(&'static str, String), Instant>>);
 
 impl Told {
     /// Whether it is time to tell a condition; it then counts as told.
     fn is_due(&self, kind: &'static str, key: &str, now: Instant) -> bool {
+        self.is_due_for(kind, key, now, AGAIN)
+    }
+
+    /// The same for one that is told again after another time.
+    fn is_due_for(&self, kind: &'static str, key: &str, now: Instant, again: Duration) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, at| now.saturating_duration_since(*at) < AGAIN);
+        told.retain(|_, until| *until > now);
         if told.len() >= MAX_REMEMBERED || told.contains_key(&(kind, key.to_owned())) {
             return false;
         }
-        told.insert((kind, key.to_owned()), now);
+        told.insert((kind, key.to_owned()), now + again);
         true
     }
 }
@@ -92,21 +98,36 @@ pub(crate) fn check_log(shared: &Shared) {
     }
 }
 
-/// Keys whose rotation is overdue; when the next one will be, in seconds from now.
-pub(crate) fn check_rotation(shared: &Shared) -> Option<u64> {
-    let now = clock::unix_seconds();
-    let due: Vec<(String, u64)> = match &*shared.engine.read().unwrap_or_else(PoisonError::into_inner) {
-        EngineState::Locked(_) => return None,
-        EngineState::Unlocked(engine) => {
-            let due = |key: &Key| Some((key.name.clone(), key.due()?.at_unix));
-            engine.keyring().keys().iter().filter_map(due).collect()
-        }
-    };
-    for (key, at) in due.iter().filter(|(_, at)| *at <= now) {
-        let message = format!("the rotation of this key has been overdue for {} h", (now - at) / 3600);
-        raise_lasting(shared, "rotation_overdue", WatchSeverity::Warning, key, &message);
+/// A rotation that nothing makes by itself is overdue, for so many seconds.
+pub(crate) fn rotation_overdue(shared: &Shared, key: &str, seconds: u64) {
+    let message = format!("the rotation of this key has been overdue for {} h", seconds / 3600);
+    raise_lasting(shared, "rotation_overdue", WatchSeverity::Warning, key, &message);
+}
+
+/// The grace of a version has been over for so many seconds, and nothing retires it by itself.
+pub(crate) fn grace_over(shared: &Shared, key: &str, version: u32, seconds: u64) {
+    let days = seconds / 86_400;
+    let message = format!("the grace of version {version} of this key has been over for {days} d");
+    if shared.told.is_due_for("grace_over", &format!("{key} {version}"), Instant::now(), SELDOM) {
+        raise(shared, "grace_over", WatchSeverity::Info, key, (1, &message));
     }
-    due.iter().map(|(_, at)| at.saturating_sub(now)).filter(|left| *left > 0).min()
+}
+
+/// The clock is so many seconds behind a time that was seen.
+pub(crate) fn clock_went_back(shared: &Shared, seconds: u64) {
+    let days = seconds / 86_400;
+    let message = format!(
+        "the clock went back by {days} d: no key is rotated or retired by itself until it is right; if it is right \
+         now, restart the agent"
+    );
+    raise_lasting(shared, "clock_went_back", WatchSeverity::Warning, "", &message);
+}
+
+/// What was due for a key could not be done; it is tried again.
+pub(crate) fn not_done(shared: &Shared, key: &str, report: &Report) {
+    let message = format!("what is due for this key could not be done: {}", report.what);
+    raise_lasting(shared, "rotation_failed", WatchSeverity::Critical, key, &message);
+    crate::report::failure(report);
 }
 
 /// The source of the master key holds another key than the one in use.
@@ -130,5 +151,6 @@ mod tests {
         assert!(told.is_due("a", "", start) && !told.is_due("a", "", start + AGAIN / 2));
         assert!(told.is_due("a", "key", start) && told.is_due("b", "", start));
         assert!(told.is_due("a", "", start + AGAIN));
+        assert!(told.is_due_for("c", "", start, SELDOM) && !told.is_due("c", "", start + 2 * AGAIN));
     }
 }

@@ -54,8 +54,22 @@ impl Event {
 /// Events without a key that concern everybody.
 const FOR_EVERYBODY: [&str; 5] = ["lock", "unlock", "maintenance", "stop", "policy_change"];
 /// Events of a key whose texts say no more of others than that.
-const WITHOUT_CALLERS: [&str; 5] =
-    ["key_create", "key_disable", "key_enable", "decryption_failures", "rotation_overdue"];
+const WITHOUT_CALLERS: [&str; 14] = [
+    "key_create",
+    "key_disable",
+    "key_enable",
+    "key_configure",
+    "key_rotate",
+    "key_promote",
+    "key_retire",
+    "key_reinstate",
+    "key_destroy",
+    "decryption_failures",
+    "rotation_overdue",
+    "rotation_failed",
+    "grace_over",
+    "clock_went_back",
+];
 
 /// What a watcher gets.
 pub(crate) struct Seen {

@@ -1,5 +1,8 @@
 //! What the daemon does by itself, on the control thread: locks when nobody has asked for a while, keeps the
-//! log within its bounds, and notices what is overdue. Sleeps as long as there is nothing to do.
+//! log within its bounds, and does or tells what is due. Sleeps as long as there is nothing to do.
+
+mod rotations;
+mod seen;
 
 use std::{
     sync::{Arc, PoisonError},
@@ -11,14 +14,17 @@ use tokio::time::timeout;
 
 use crate::{alarm, audit_log::AuditUnwritable, clock, control, state::Shared};
 
+pub(crate) use rotations::mind_rotations;
+pub(crate) use seen::Seen;
+
 /// Nothing is looked at less often than this.
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 /// Nor more often.
 const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// The present time for whatever is dated in the keyring, in seconds since 1970.
-pub(crate) fn now(_shared: &Shared) -> u64 {
-    clock::unix_seconds()
+/// The present time for whatever is dated in the keyring, in seconds since 1970: never earlier than before.
+pub(crate) fn now(shared: &Shared) -> u64 {
+    shared.seen.now(clock::unix_seconds())
 }
 
 /// Locks after `lock.idle` without an operation on data, and `lock.absolute` after unlocking.
@@ -86,14 +92,4 @@ fn delete_what_need_not_be_kept(shared: &Shared) -> Result<u64, AuditUnwritable>
         return Ok(0);
     }
     shared.audit.enforce_retention(clock::unix_micros(), shared.pin_file.pinned_seq())
-}
-
-/// Notices rotations that are overdue.
-pub(crate) async fn mind_rotations(shared: Arc<Shared>) {
-    loop {
-        let next = alarm::check_rotation(&shared).map_or(LONGEST_SLEEP, Duration::from_secs);
-        scrub_stack();
-        // Looked at anew when a key becomes due; the notification is kept until it is waited for.
-        let _ = timeout(next.clamp(SHORTEST_SLEEP, LONGEST_SLEEP), shared.rotations.notified()).await;
-    }
 }

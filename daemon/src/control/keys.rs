@@ -29,7 +29,14 @@ use super::{
     change::{Changed, NotChanged, Recorded, change, hold_in_engine},
     life,
 };
-use crate::{alarm, audit_log::Line, commit::line_of, state::EngineState, store::SystemEntropy, timers};
+use crate::{
+    alarm,
+    audit_log::Line,
+    commit::line_of,
+    state::{EngineState, Shared},
+    store::SystemEntropy,
+    timers,
+};
 
 pub(super) use refused::refused;
 
@@ -158,14 +165,14 @@ pub(super) fn enable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
     if !is_allowed_on(asked, key) {
         return deny(asked, key, replies);
     }
-    let (mut left, mut released) = (Vec::new(), Vec::new());
+    let (mut left, mut as_before, mut released) = (Vec::new(), Vec::new(), Vec::new());
     let make = |keyring: &Keyring<LockedArena>| {
         let compromised = |name: &str| shared.held.brake(name) == Some(Brake::Compromised);
         let done = change::enable_but(keyring, selection(key)?, lift_compromised, reason, compromised);
         let (draft, enabled) = done.map_err(|error| refused(&error, key))?;
-        let change::Enabled { mut changed, left_compromised } = enabled;
+        let change::Enabled { mut changed, left_compromised, left_as_before } = enabled;
         let draft = Some(draft).filter(|_| !changed.is_empty());
-        left = left_compromised;
+        (left, as_before) = (left_compromised, left_as_before);
         // Those that only this memory refuses count too.
         released = shared.held.to_lift(key, lift_compromised);
         changed.extend(released.iter().cloned());
@@ -181,6 +188,11 @@ pub(super) fn enable(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
             }
             if !left.is_empty() {
                 let message = format!("{} keys stay compromised: {}", left.len(), left.join(", "));
+                shared.events.push("key_enable", WatchSeverity::Warning, key, message);
+            }
+            if !as_before.is_empty() {
+                let names = as_before.join(", ");
+                let message = format!("{} keys stay refused as they were before: {names}", as_before.len());
                 shared.events.push("key_enable", WatchSeverity::Warning, key, message);
             }
             if !changed.result.changed.is_empty() {
@@ -257,7 +269,7 @@ pub(super) fn list(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(
         .peekable();
     let (mut entries, mut bytes) = (Vec::new(), 0);
     while let Some(key) = visible.peek() {
-        let entry = entry(key, oversees, asked.shared.held.brake(&key.name));
+        let entry = entry(asked.shared, key, oversees);
         bytes += codec::encoded_bytes(&entry).unwrap_or(MOST_BYTES);
         if entries.len() >= limit || bytes > MOST_BYTES && !entries.is_empty() {
             break;
@@ -269,7 +281,8 @@ pub(super) fn list(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(
     replies.success(asked.id, &KeyListReply { keys: entries, more })
 }
 
-pub(super) fn entry(key: &Key, oversees: bool, held: Option<Brake>) -> KeyEntry<'_> {
+pub(super) fn entry<'k>(shared: &Shared, key: &'k Key, oversees: bool) -> KeyEntry<'k> {
+    let held = shared.held.brake(&key.name);
     let standing = match key.brake().max(held) {
         None => KeyStanding::Active,
         Some(Brake::Disabled) => KeyStanding::Disabled,
@@ -281,7 +294,7 @@ pub(super) fn entry(key: &Key, oversees: bool, held: Option<Brake>) -> KeyEntry<
         reason: version.reason as u8,
         created_at: version.created_at,
         key_id: version.key_id().copied().unwrap_or_default(),
-        used_at: 0,
+        used_at: if oversees { shared.key_usage.last_used(version) } else { 0 },
     });
     let due = change::rotation_due(key);
     KeyEntry {

@@ -3,6 +3,7 @@
 //!
 //! No answer leaves before the change is in place and recorded, one line for each request ([`super::change`]).
 
+mod automatic;
 mod destroy;
 mod done;
 mod rotate;
@@ -32,8 +33,9 @@ use super::{
 };
 use crate::timers;
 
+pub(crate) use automatic::do_what_is_due;
 pub(super) use destroy::destroy;
-pub(crate) use done::Done;
+use done::Done;
 pub(super) use rotate::{promote, rotate};
 pub(super) use show::show;
 

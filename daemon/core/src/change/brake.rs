@@ -15,13 +15,16 @@ pub struct Enabled {
     pub changed: Vec<String>,
     /// Names of the selected keys that stay compromised, ascending; only with [`Selection::All`].
     pub left_compromised: Vec<String>,
+    /// Names of those that were braked by themselves and stay so, ascending; only with [`Selection::All`].
+    pub left_as_before: Vec<String>,
 }
 
 /// Puts a brake on, with a reason of at most 256 printable bytes, possibly none; returns the names of
 /// the keys that changed, ascending.
 ///
 /// A key that has this brake or a stronger one stays as it is, with time and reason of that one: if no
-/// name is returned there is nothing to commit.
+/// name is returned there is nothing to commit. A brake of all keys remembers what stood before on each; a key that
+/// is then named keeps its brake when that of all is lifted.
 pub fn disable<A: Arena>(
     keyring: &Keyring<A>,
     selection: Selection<'_>,
@@ -33,8 +36,23 @@ pub fn disable<A: Arena>(
     let mut draft = selection.draft(keyring)?;
     let mut changed = Vec::new();
     for key in draft.keys_mut().filter(|key| selection.covers(key)) {
-        if key.brake() < Some(brake) {
-            key.set_brake(brake, reason, now_unix);
+        let weaker = key.brake() < Some(brake);
+        let changes = match selection {
+            Selection::All if weaker => {
+                key.set_brake_of_all(brake, reason, now_unix);
+                true
+            }
+            Selection::One(_) if weaker || key.brake() == Some(brake) && key.brake_is_of_all() => {
+                key.set_brake(brake, reason, now_unix);
+                true
+            }
+            Selection::One(_) if key.brake_is_of_all() && key.disabled_before().is_none() => {
+                key.disable_beneath(reason, now_unix);
+                true
+            }
+            _ => false,
+        };
+        if changes {
             changed.push(key.name.clone());
         }
     }
@@ -45,7 +63,8 @@ pub fn disable<A: Arena>(
 ///
 /// A compromised key keeps its brake unless `lift_compromised`: [`ChangeError::IsCompromised`] if it
 /// was named, listed in [`Enabled::left_compromised`] if all were meant, so that nobody has to lift
-/// that brake everywhere only to have the others back. The reason goes to the audit log alone, and is
+/// that brake everywhere only to have the others back. Meant for all, it undoes [`disable`] of all: keys that were
+/// braked by themselves are again as they were then. The reason goes to the audit log alone, and is
 /// checked as that of a brake.
 pub fn enable<A: Arena>(
     keyring: &Keyring<A>,
@@ -78,10 +97,15 @@ pub fn enable_but<A: Arena>(
                 enabled.left_compromised.push(key.name.clone());
             }
             None => {}
-            Some(_) => {
+            Some(_) if selection != Selection::All => {
                 key.release();
                 enabled.changed.push(key.name.clone());
             }
+            Some(_) if key.brake_is_of_all() => {
+                key.release_of_all();
+                enabled.changed.push(key.name.clone());
+            }
+            Some(_) => enabled.left_as_before.push(key.name.clone()),
         }
     }
     Ok((draft, enabled))

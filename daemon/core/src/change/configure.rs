@@ -15,6 +15,8 @@ use crate::{
 /// Most days of an interval or a grace period: a hundred years.
 pub const MAX_DAYS: u32 = 36_500;
 
+const DAY_SECONDS: u64 = 86_400;
+
 /// What is to be changed; `None` leaves it as it is, an empty text takes it away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settings<'s> {
@@ -50,7 +52,7 @@ pub struct Configured {
 /// Changes what is said about a key.
 ///
 /// The next rotation is counted from the last one (or from the making of the primary), so that a key may be
-/// due at once. [`LifeError::UnfitSetting`] for what cannot be, [`LifeError::SameSecret`] for an environment
+/// due at once; so is a date further away than an interval, which a wrong clock left. [`LifeError::UnfitSetting`] for what cannot be, [`LifeError::SameSecret`] for an environment
 /// in which the secret of one of the key's versions would serve a second one.
 pub fn configure<A: Arena>(
     keyring: &Keyring<A>,
@@ -128,7 +130,10 @@ impl<'s> Settings<'s> {
         if policy.grace_period_days > MAX_DAYS || policy.auto_retire && policy.grace_period_days == 0 {
             return Err(unfit("grace_period_days", "is 1 to 36500 where versions retire by themselves"));
         }
-        if (policy.enabled, policy.interval_days) != (old.enabled, old.interval_days) {
+        // A date that no interval explains was written while the clock was wrong.
+        let too_far = schedule::next_rotation_by(&policy, &key.uid, now_unix).saturating_add(DAY_SECONDS);
+        let differs = (policy.enabled, policy.interval_days) != (old.enabled, old.interval_days);
+        if differs || policy.next_rotation_at > too_far {
             let from = schedule::last_rotation(key).min(now_unix);
             policy.next_rotation_at = schedule::next_rotation_by(&policy, &key.uid, from);
         }

@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod access;
+mod automatic;
 mod brake;
 mod configure;
 mod create;
@@ -23,12 +24,14 @@ mod schedule;
 mod version;
 
 pub use access::{AccessChange, RecordedAccess, begin_access, record_access};
+pub use automatic::{Automatic, act};
 pub use brake::{Enabled, disable, enable, enable_but};
 pub use configure::{Configured, MAX_DAYS, Settings, configure};
 pub use create::{Created, MAX_KEYS, MAX_NOTE_BYTES, create_key};
 pub use destroy::{Destroyed, KeyDestroyed, StillNeeded, destroy, destroy_key};
 pub use error::{ChangeError, LifeError};
 pub use life::{Action, Moved, Outcome, outcome};
+pub(crate) use rotate::take_over;
 pub use rotate::{Promoted, Rotated, Rotation, Takeover, promote, rotate};
 pub use schedule::{DueAction, DueWhat, due, grace_ends_at, next_wakeup, rotation_due};
 pub use version::{VersionChange, disable_version, enable_version, reinstate, retire};

@@ -80,7 +80,7 @@ pub fn rotate<A: Arena>(
 ) -> Result<(Draft<A>, Rotated), ChangeError> {
     rotation.check(version::living(keyring, name)?)?;
     let mut draft = keyring.draft();
-    let number = draft.add_version(name.as_str(), rotation.reason, entropy, now_unix)?;
+    let number = draft.push_version(name.as_str(), rotation.reason, entropy, now_unix)?;
     let key = draft.key_mut(name.as_str()).ok_or(ChangeError::NoSuchKey)?;
     key.set_state(number, State::Staged, None, now_unix)?;
     let replaced = match rotation.takeover {
@@ -153,7 +153,11 @@ impl Rotation {
 }
 
 /// Makes a version primary in place of another; a version that is primary stays, and nothing else changes.
-fn take_over(key: &mut Key, number: u32, now_unix: u64) -> Result<(Moved, Option<Moved>), ChangeError> {
+pub(crate) fn take_over(
+    key: &mut Key,
+    number: u32,
+    now_unix: u64,
+) -> Result<(Moved, Option<Moved>), ChangeError> {
     let old = key.primary().map(|version| version.number);
     let promoted = life::apply(key, number, Action::Promote, now_unix)?;
     if !promoted.is_change() {

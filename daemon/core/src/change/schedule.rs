@@ -117,7 +117,7 @@ pub(super) fn last_rotation(key: &Key) -> u64 {
 }
 
 /// Everything that will once be due for a key.
-fn dates(key: &Key) -> impl Iterator<Item = DueAction> {
+pub(super) fn dates(key: &Key) -> impl Iterator<Item = DueAction> {
     let stopped = key.brake().is_some();
     let dated = |due_at, what| DueAction { due_at, key: key.name.clone(), what };
     let rotation = rotation_due(key).map(move |(at, reason)| {

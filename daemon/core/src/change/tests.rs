@@ -17,6 +17,7 @@ use crate::{
     pin::Pin,
 };
 
+mod automatic;
 mod destroying;
 mod model;
 mod rotating;
@@ -118,7 +119,7 @@ fn what_cannot_be_made_is_refused() {
     assert_eq!(create("a", Class::Message, ""), Some(ChangeError::Exists));
     assert_eq!(create("default", Class::Index, &"n".repeat(5000)), Some(ChangeError::Exists));
     assert_eq!(create("x", Class::Message, &"n".repeat(1025)), Some(ChangeError::NoteTooLong));
-    let offered = [0x02, 0x03, 0x04, 0x05, 0x40, 0x41].map(|byte| Class::from_byte(byte).unwrap());
+    let offered = [0x04, 0x05, 0x40, 0x41].map(|byte| Class::from_byte(byte).unwrap());
     for class in offered {
         assert_eq!(create("x", class, ""), Some(ChangeError::ClassNotOffered), "{class:?}");
     }
@@ -208,6 +209,41 @@ fn lifting_leaves_the_compromised_alone_unless_asked() {
     assert_eq!((enabled.changed.len(), enabled.left_compromised.len()), (1, 0));
     commit(&mut keyring, draft);
     assert!(keyring.keys().iter().all(|key| key.brake().is_none() && key.attributes.is_empty()));
+}
+
+#[test]
+fn lifting_the_kill_switch_brings_back_what_stood_before() {
+    let mut keyring = keyring();
+    let mut brake = |selection, brake, why: &str, now| {
+        let (draft, changed) = disable(&keyring, selection, brake, why, now).unwrap();
+        commit(&mut keyring, draft);
+        changed
+    };
+    brake(one("a"), Brake::Disabled, "for itself", NOW);
+    assert_eq!(brake(Selection::All, Brake::Disabled, "all", NOW + 1), ["b/c", "default"]);
+    assert_eq!(brake(Selection::All, Brake::Compromised, "worse", NOW + 2), ["a", "b/c", "default"]);
+    // Named while all are stopped: it is to stay stopped, and saying so again changes nothing.
+    assert_eq!(brake(one("b/c"), Brake::Disabled, "this one too", NOW + 3), ["b/c"]);
+    assert_eq!(brake(one("b/c"), Brake::Disabled, "again", NOW + 4), Vec::<String>::new());
+    let refused = enable(&keyring, Selection::All, false, "").unwrap().1;
+    assert_eq!((refused.changed.len(), refused.left_compromised.len()), (0, 3));
+    let (draft, enabled) = enable(&keyring, Selection::All, true, "").unwrap();
+    assert_eq!(enabled.changed, ["a", "b/c", "default"]);
+    commit(&mut keyring, draft);
+    let is = |name: &str| {
+        let key = keyring.find(name).unwrap();
+        (key.brake(), key.brake_reason(), key.brake_at())
+    };
+    assert_eq!(is("a"), (Some(Brake::Disabled), "for itself", Some(NOW)));
+    assert_eq!(is("b/c"), (Some(Brake::Disabled), "this one too", Some(NOW + 3)));
+    assert!(keyring.find("default").unwrap().attributes.is_empty());
+    // Once more: what was braked by itself is lifted by its name alone.
+    let (_, enabled) = enable(&keyring, Selection::All, true, "").unwrap();
+    assert_eq!((enabled.changed.len(), enabled.left_as_before), (0, vec!["a".into(), "b/c".into()]));
+    let (draft, enabled) = enable(&keyring, one("a"), false, "").unwrap();
+    assert_eq!(enabled.changed, ["a"]);
+    commit(&mut keyring, draft);
+    assert!(keyring.find("a").unwrap().attributes.is_empty());
 }
 
 #[test]

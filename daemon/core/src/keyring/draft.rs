@@ -24,7 +24,7 @@ use crate::{
 
 /// Changes that nobody else sees yet.
 pub struct Draft<A: Arena> {
-    working: Arc<Working<A>>,
+    pub(super) working: Arc<Working<A>>,
     pub(super) head: Head,
     canary: Stored,
     pub(super) slots: Arc<[u8]>,
@@ -110,8 +110,22 @@ impl<A: Arena> Draft<A> {
         self.head.keys.get_mut(place).ok_or(KeyringError::NoSuchKey)
     }
 
-    /// Adds a staged version with a random secret of 32 bytes; returns its number.
+    /// Adds a staged version with a random secret of 32 bytes; returns its number. [`KeyringError::Full`] as for
+    /// whatever makes a keyring larger; the draft is then to be dropped.
     pub fn add_version(
+        &mut self,
+        name: &str,
+        reason: Reason,
+        entropy: &mut dyn Entropy,
+        now_unix: u64,
+    ) -> Result<u32, KeyringError> {
+        let number = self.push_version(name, reason, entropy, now_unix)?;
+        self.check_room()?;
+        Ok(number)
+    }
+
+    /// As [`Self::add_version`], for callers that look for the room once they are done.
+    pub(crate) fn push_version(
         &mut self,
         name: &str,
         reason: Reason,
@@ -141,10 +155,14 @@ impl<A: Arena> Draft<A> {
         let head = self.head.encode().map_err(|bad| KeyringError::Rule(bad.0))?.len();
         let versions = self.head.keys.iter().flat_map(|key| &key.versions);
         let stored = versions.filter_map(|version| version.stored.as_ref()).chain([&self.canary]);
-        let records: usize = stored.map(|stored| stored.bytes.len()).sum();
+        let (mut records, mut count) = (0, 0);
+        for stored in stored {
+            records += stored.bytes.len();
+            count += 1;
+        }
         let brakes = self.head.keys.len() * attribute::BRAKE_BYTES;
         let around = file::HEADER_BYTES + self.slots.len() + file::SEALED_HEAD_BYTES + pin::PIN_BYTES;
-        if around + head + records + brakes > file::MAX_FILE_BYTES {
+        if count > file::MAX_RECORDS || around + head + records + brakes > file::MAX_FILE_BYTES {
             return Err(KeyringError::Full);
         }
         Ok(())

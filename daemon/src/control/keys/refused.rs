@@ -46,12 +46,12 @@ fn in_life(error: &LifeError, key: &str) -> (ErrorCode, String) {
             (ErrorCode::WrongState, format!("keyagent keys promote {key} {version}"))
         }
         LifeError::OlderThanCompromise { version } => {
-            (ErrorCode::WrongState, format!("keyagent keys disable {key} {version}"))
+            (ErrorCode::WrongState, format!("keyagent keys disable {key} --version {version} --reason TEXT"))
         }
         LifeError::TooManyVersions => (ErrorCode::TooLarge, "keyagent keys create NAME".into()),
         LifeError::StillNeeded { version, .. } => (
             ErrorCode::StillNeeded,
-            format!("if nothing of it is needed: keyagent keys destroy {key} {version} --force"),
+            format!("if nothing of it is needed: keyagent keys destroy {key} --version {version} --force"),
         ),
         LifeError::NotStopped => {
             (ErrorCode::WrongState, format!("keyagent keys disable {key} --reason TEXT"))
@@ -67,15 +67,15 @@ fn in_life(error: &LifeError, key: &str) -> (ErrorCode, String) {
 
 /// What to type so that a version comes into a state in which it can be done.
 fn for_state(version: u32, state: State, action: Action, key: &str) -> String {
-    let typed = |verb: &str| format!("keyagent keys {verb} {key} {version}");
+    let brake = |verb: &str| format!("keyagent keys {verb} {key} --version {version} --reason TEXT");
     match (state, action) {
-        (State::Disabled, _) => typed("enable"),
+        (State::Disabled, _) => brake("enable"),
         (State::Compromised, _) => {
-            format!("if you are sure that nobody else knows it: {} --lift-compromised", typed("enable"))
+            format!("if you are sure that nobody else knows it: {} --lift-compromised", brake("enable"))
         }
-        (State::Retired, Action::Promote) => typed("reinstate"),
-        (State::Staged, Action::Retire | Action::Destroy) => typed("disable"),
-        (State::Grace, Action::Destroy) => typed("retire"),
+        (State::Retired, Action::Promote) => format!("keyagent keys rotate {key}"),
+        (State::Staged, Action::Retire | Action::Destroy) => brake("disable"),
+        (State::Grace, Action::Destroy) => format!("keyagent keys retire {key} {version}"),
         (State::Primary, Action::Retire | Action::Destroy) => format!("keyagent keys rotate {key}"),
         (State::Primary, Action::Disable | Action::Compromise) => {
             format!("keyagent keys rotate {key} --emergency")

@@ -8,7 +8,7 @@ use keyagent_common::{
 };
 use keyagent_core::{
     audit::record::Details,
-    change::{self, ChangeError, Moved, VersionChange},
+    change::{self, ChangeError, Moved, StillNeeded, VersionChange},
     keyring::{Draft, Key, State, Version},
     reply::{NoRoom, ReplyBuffer},
 };
@@ -29,10 +29,11 @@ pub(in crate::control) fn destroy(asked: &Asked<'_>, replies: &mut ReplyBuffer<'
     let details = Details { force, ..for_version(version, reason) };
     let make = |keyring: &Ring, name: KeyName<'_>| {
         let now_unix = timers::now(asked.shared);
+        let needed_by = |_: &Key, version: &Version| asked.shared.key_usage.still_needs(version, now_unix);
         let (draft, gone) = if version == 0 {
-            Gone::whole(keyring, name, (reason, force, now_unix))
+            Gone::whole(keyring, name, (reason, force, now_unix), &needed_by)
         } else {
-            Gone::one(keyring, VersionChange { name, version, reason, now_unix }, force)
+            Gone::one(keyring, VersionChange { name, version, reason, now_unix }, force, &needed_by)
         }
         .map_err(|error| refused(&error, key))?;
         let draft = Some(draft).filter(|_| !gone.moved.is_empty());
@@ -70,8 +71,9 @@ impl Gone {
         keyring: &Ring,
         change: VersionChange<'_>,
         force: bool,
+        needed_by: StillNeeded<'_>,
     ) -> Result<(Draft<LockedArena>, Self), ChangeError> {
-        let (draft, destroyed) = change::destroy(keyring, change, &needed_by, force)?;
+        let (draft, destroyed) = change::destroy(keyring, change, needed_by, force)?;
         let change::Destroyed { moved, needed, from_master } = destroyed;
         let needed = needed.map(|why| (moved.version, why)).into_iter().collect();
         let moved = Some(moved).filter(Moved::is_change).into_iter().collect();
@@ -82,14 +84,10 @@ impl Gone {
         keyring: &Ring,
         name: KeyName<'_>,
         (reason, force, now_unix): (&str, bool, u64),
+        needed_by: StillNeeded<'_>,
     ) -> Result<(Draft<LockedArena>, Self), ChangeError> {
-        let (draft, gone) = change::destroy_key(keyring, name, reason, &needed_by, force, now_unix)?;
+        let (draft, gone) = change::destroy_key(keyring, name, reason, needed_by, force, now_unix)?;
         let change::KeyDestroyed { moved, needed } = gone;
         Ok((draft, Self { moved, needed, from_master: false }))
     }
-}
-
-/// What is known to need a version. Nothing is counted yet.
-fn needed_by(_key: &Key, _version: &Version) -> Option<String> {
-    None
 }

@@ -8,21 +8,29 @@ use keyagent_core::{
 use crate::{audit_log::Line, commit::line_of, control::Recorded};
 
 /// A change of one key, with what making it returned.
-pub(crate) struct Done<'a, R> {
+pub(super) struct Done<'a, R> {
     /// Who asked; `None` where the daemon did it by itself.
-    pub(crate) caller: Option<&'a Caller<'a>>,
+    pub(super) caller: Option<&'a Caller<'a>>,
     /// Name of the operation.
-    pub(crate) operation: &'static str,
+    pub(super) operation: &'static str,
     /// Name of the key.
-    pub(crate) key: &'a str,
+    pub(super) key: &'a str,
     /// Id of the version it was about.
-    pub(crate) key_id: Option<[u8; 32]>,
+    pub(super) key_id: Option<[u8; 32]>,
     /// What has another value now, separated by blanks.
-    pub(crate) changed: Option<String>,
+    pub(super) changed: Option<String>,
     /// The rest of the line.
-    pub(crate) details: Details<'a>,
+    pub(super) details: Details<'a>,
     /// For the answer.
-    pub(crate) result: R,
+    pub(super) result: R,
+}
+
+impl<'a, R> Done<'a, R> {
+    /// The same with another result.
+    pub(super) fn with<S>(self, result: S) -> Done<'a, S> {
+        let Self { caller, operation, key, key_id, changed, details, .. } = self;
+        Done { caller, operation, key, key_id, changed, details, result }
+    }
 }
 
 impl<R> Recorded for Done<'_, R> {

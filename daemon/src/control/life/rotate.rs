@@ -95,7 +95,7 @@ fn brake_of(standing: KeyStanding) -> Option<Brake> {
 }
 
 /// A rotation as the log tells it; without a caller it was the daemon itself.
-pub(crate) fn of_rotation<'a>(
+pub(super) fn of_rotation<'a>(
     asked: Option<&'a Asked<'a>>,
     key: &'a str,
     details: Details<'a>,
@@ -152,12 +152,12 @@ fn staged(keyring: &Ring, name: KeyName<'_>) -> Result<u32, Report> {
     staged.map(|version| version.number).ok_or_else(|| {
         Report::new(ErrorCode::WrongState, "no version of the key is staged")
             .fact("key", name.as_str())
-            .fix(format!("keyagent keys rotate {} --staged", name.as_str()))
+            .fix(format!("keyagent keys rotate {} --stage", name.as_str()))
     })
 }
 
 /// A promotion as the log tells it; without a caller it was the daemon itself.
-pub(crate) fn of_promotion<'a>(
+pub(super) fn of_promotion<'a>(
     asked: Option<&'a Asked<'a>>,
     key: &'a str,
     details: Details<'a>,

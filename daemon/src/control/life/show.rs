@@ -17,7 +17,7 @@ use super::super::{
     Asked, LOCKED, MALFORMED,
     keys::{deny, entry, failed, is_allowed_on, parse, refused},
 };
-use crate::state::EngineState;
+use crate::state::{EngineState, Shared};
 
 /// Everything that the caller may know of one key.
 pub(in crate::control) fn show(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
@@ -44,9 +44,9 @@ pub(in crate::control) fn show(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>)
         }
     };
     let oversees = asked.caller.rights.sees_everything();
-    let usage = key.versions.iter().filter(|_| oversees).map(|version| usage_of(key, version));
+    let usage = key.versions.iter().filter(|_| oversees).map(|version| usage_of(shared, key, version));
     let reply = KeyShowReply {
-        key: entry(key, oversees, shared.held.brake(name)),
+        key: entry(shared, key, oversees),
         policy: policy_of(key),
         purpose: key.label(Label::Purpose),
         owner: key.label(Label::Owner),
@@ -69,15 +69,16 @@ fn policy_of(key: &Key) -> RotationPolicy {
     }
 }
 
-/// How much a version was used. Nothing is counted yet.
-fn usage_of(key: &Key, version: &Version) -> VersionUsage {
+/// How much a version was used.
+fn usage_of(shared: &Shared, key: &Key, version: &Version) -> VersionUsage {
+    let used = shared.key_usage.of(version);
     VersionUsage {
         number: version.number,
-        encryptions: 0,
-        decryptions: 0,
-        encrypted_at: 0,
-        decrypted_at: 0,
-        exact: false,
+        encryptions: used.encryptions,
+        decryptions: used.decryptions,
+        encrypted_at: used.encrypted_at,
+        decrypted_at: used.decrypted_at,
+        exact: used.exact,
         grace_ends_at: change::grace_ends_at(key, version).unwrap_or_default(),
     }
 }

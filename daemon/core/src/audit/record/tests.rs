@@ -213,7 +213,17 @@ fn no_line_is_longer_than_a_verifier_reads() {
         bytes: Some(u64::MAX),
         count: Some(u64::MAX),
         code: Some(u16::MAX),
-        reason: Some(worst),
+        // Beside a note the reason is a word of ours.
+        reason: Some("compromise"),
+        note: Some(worst),
+        from: Some("compromised"),
+        to: Some("compromised"),
+        replaced: Some((u32::MAX, "compromised")),
+        changed: Some(
+            "enabled=false interval_days=36500 grace_period_days=36500 auto_retire=false environment owner purpose \
+             url note",
+        ),
+        force: true,
         brake: Some("compromised"),
         lift_compromised: true,
         context: &context,

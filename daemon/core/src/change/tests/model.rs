@@ -25,6 +25,8 @@ enum Step {
 struct Modelled {
     note: String,
     brake: Option<(Brake, String, u64)>,
+    /// There if all keys got the brake at once: since when and why the key was disabled before that.
+    of_all: Option<Option<(u64, String)>>,
     access: Option<BTreeSet<String>>,
     due: Option<u64>,
     versions: Vec<ModelledVersion>,
@@ -61,6 +63,9 @@ fn seen(keyring: &Keyring<HeapArena>) -> Model {
     let one = |key: &Key| Modelled {
         note: key.note.clone(),
         brake: key.brake().map(|brake| (brake, key.brake_reason().to_owned(), key.brake_at().unwrap())),
+        of_all: key
+            .brake_is_of_all()
+            .then(|| key.disabled_before().map(|(at, reason)| (at, reason.to_owned()))),
         access: key.access_is_recorded().then(|| key.access().map(String::from).collect()),
         due: key.due().map(|due| (assert_eq!(due.reason, PERSONNEL), due.at_unix).1),
         versions: life::seen_versions(key),
@@ -122,8 +127,20 @@ fn brake_all(
             Some((Brake::Compromised, ..)) => false,
         };
         if weaker {
-            key.brake = Some((brake, why.to_owned(), now));
+            let before = key.brake.replace((brake, why.to_owned(), now));
+            let before = before.map(|(_, why, at)| (at, why));
+            key.of_all = selection.is_none().then(|| key.of_all.take().unwrap_or(before));
             expected.push(name.clone());
+        } else if selection.is_some() && key.of_all.is_some() {
+            // A brake of its own beneath or in place of that of all.
+            if key.brake.as_ref().is_some_and(|(on, ..)| *on == brake) {
+                key.brake = Some((brake, why.to_owned(), now));
+                key.of_all = None;
+                expected.push(name.clone());
+            } else if key.of_all == Some(None) {
+                key.of_all = Some(Some((now, why.to_owned())));
+                expected.push(name.clone());
+            }
         }
     }
     assert_eq!(changed, expected);
@@ -153,7 +170,11 @@ fn release_all(keyring: &mut Keyring<HeapArena>, model: &mut Model, selection: O
         }
         if compromised(key) && !lift {
             expected.left_compromised.push(name.clone());
+        } else if selection.is_none() && key.brake.is_some() && key.of_all.is_none() {
+            expected.left_as_before.push(name.clone());
         } else if key.brake.take().is_some() {
+            let before = key.of_all.take().flatten().filter(|_| selection.is_none());
+            key.brake = before.map(|(at, why)| (Brake::Disabled, why, at));
             expected.changed.push(name.clone());
         }
     }

@@ -54,6 +54,32 @@ fn brakes_are_written_as_documented() {
 }
 
 #[test]
+fn brakes_of_all_keys_are_written_as_documented() {
+    let mut key = with(&[]);
+    key.set_brake_of_all(Brake::Disabled, "", 7);
+    let at = 7u64.to_le_bytes();
+    assert_eq!(key, with(&[("brake", b"disabled"), ("brake.at", &at), ("brake.before", b"")]));
+    assert!(key.brake_is_of_all() && key.disabled_before().is_none());
+    key.release_of_all();
+    assert_eq!(key, with(&[]));
+    key.set_brake(Brake::Disabled, "lost", 7);
+    key.set_brake_of_all(Brake::Compromised, "", 9);
+    let (later, before) = (9u64.to_le_bytes(), [&at[..], b"lost"].concat());
+    let written = [("brake", &b"compromised"[..]), ("brake.at", &later), ("brake.before", &before)];
+    assert_eq!((key.disabled_before(), check(&key)), (Some((7, "lost")), Ok(())));
+    assert_eq!(key, with(&written));
+    let bad: [[(&str, &[u8]); 3]; 3] = [
+        [written[0], written[1], ("brake.before", &before[..7])],
+        [written[0], written[1], ("brake.before", &[&at[..], b"a\nb"].concat())],
+        [("brake", b"disabled"), written[1], written[2]],
+    ];
+    for attributes in bad {
+        assert!(check(&with(&attributes)).is_err(), "{attributes:?}");
+    }
+    assert!(check(&with(&[("brake.before", b"")])).is_err());
+}
+
+#[test]
 fn timers_and_lists_are_written_as_documented() {
     let mut key = key();
     key.set_due(0x0102, PERSONNEL);

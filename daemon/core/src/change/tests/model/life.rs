@@ -186,7 +186,7 @@ fn expected(key: &mut Modelled, text: &str, step: LifeStep, now: u64) -> Option<
                 }
             }
             if lift > 0 {
-                key.brake = None;
+                (key.brake, key.of_all) = (None, None);
             }
         }
         LifeStep::Promote(version) => {
