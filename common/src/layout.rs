@@ -36,6 +36,8 @@ pub struct Layout {
     pub store_lock: PathBuf,
     /// Says that this state was once initialised, so that losing the rest is noticed.
     pub marker: PathBuf,
+    /// How much keys are used.
+    pub counters: PathBuf,
     /// The audit log.
     pub audit_log: PathBuf,
     /// The pin of the audit log.
@@ -71,6 +73,7 @@ impl Layout {
             keyring: data.join("keyring"),
             store_lock: data.join("keyring.lock"),
             marker: data.join("initialized"),
+            counters: data.join("counters"),
             audit_log: state.join("audit.log"),
             audit_pin: state.join("audit.pin"),
             socket: runtime.join("agent.sock"),
@@ -133,9 +136,14 @@ mod tests {
     fn a_state_folder_takes_everything_but_the_key() {
         let layout = Layout::new(&BaseFolders::System, Some(Path::new("/s")));
         assert_eq!(layout.key_file, Path::new("/etc/keyagent/key"));
-        for path in
-            [&layout.keyring, &layout.marker, &layout.audit_log, &layout.audit_pin, &layout.store_lock]
-        {
+        for path in [
+            &layout.keyring,
+            &layout.marker,
+            &layout.counters,
+            &layout.audit_log,
+            &layout.audit_pin,
+            &layout.store_lock,
+        ] {
             assert_eq!(path.parent(), Some(Path::new("/s")));
         }
     }

@@ -38,7 +38,7 @@ use crate::{
     source::Sources,
     start::{Allowed, Opened, Plan},
     state::{Counters, EngineState, PolicyInUse, Settings, Shared, Use},
-    store, timers,
+    store, timers, usage,
     worker::{self, Handle},
 };
 
@@ -84,7 +84,7 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
     let opened = plan.open(sources);
     scrub_stack();
     clear_vector_registers();
-    let Opened { engine, bridge, audit, known, origin, store_lock } = opened?;
+    let Opened { engine, bridge, audit, usage, known, origin, store_lock } = opened?;
     if options.no_serve {
         let print = &known.fingerprint;
         let line = format!(
@@ -145,10 +145,12 @@ pub(crate) fn run(setup: Setup) -> Result<(), Report> {
         told: Told::default(),
         events: Events::default(),
         back_off: BackOff::default(),
+        key_usage: usage,
         usage: Use::default(),
         refusals: Mutex::new(Refusals::default()),
         started,
         stopping: AtomicBool::new(false),
+        seen: timers::Seen::default(),
         stop: Notify::new(),
         reload: Notify::new(),
         lock: Notify::new(),
@@ -251,6 +253,7 @@ fn accept_until_stopped(shared: &Arc<Shared>, doors: Vec<Door>, handles: &[Handl
             tasks.spawn_local(timers::lock_in_time(Arc::clone(shared))),
             tasks.spawn_local(timers::keep_log(Arc::clone(shared))),
             tasks.spawn_local(timers::mind_rotations(Arc::clone(shared))),
+            tasks.spawn_local(usage::settle_in_time(Arc::clone(shared))),
         ];
         shared.stop.notified().await;
         for task in by_itself {
@@ -268,10 +271,20 @@ fn end(shared: &Shared) -> Result<(), Report> {
     if let Err(error) = pinning::pin_now(shared) {
         crate::report::warn(&error);
     }
+    close_usage(shared);
     *shared.engine.write().unwrap_or_else(PoisonError::into_inner) = EngineState::Locked(LockedEngine);
     scrub_stack();
     clear_vector_registers();
     recorded.map_err(|error| crate::store::unrecorded(&error))
+}
+
+/// Locked, everything was stored before.
+fn close_usage(shared: &Shared) {
+    let key = match &*shared.engine.read().unwrap_or_else(PoisonError::into_inner) {
+        EngineState::Unlocked(engine) => engine.keyring().counter_key(),
+        EngineState::Locked(_) => return,
+    };
+    usage::close(shared, &key);
 }
 
 /// SIGHUP: the same as the operation `reload`.

@@ -35,7 +35,8 @@ pub(crate) struct FileError {
 }
 
 impl FileError {
-    fn new(action: &'static str, path: &Path, error: impl Into<io::Error>) -> Self {
+    /// Verb and object, the path concerned, and why.
+    pub(crate) fn new(action: &'static str, path: &Path, error: impl Into<io::Error>) -> Self {
         Self { action, path: path.to_path_buf(), error: error.into() }
     }
 }
@@ -200,6 +201,24 @@ pub(crate) fn create_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
     keyagent_sys::random::fill(&mut random).map_err(|error| FileError::new("create", path, error.errno))?;
     let staged = stage_as(path, &format!(".{:016x}.tmp", u64::from_ne_bytes(random)), content)?;
     staged.place_new()
+}
+
+/// Removes a file and syncs the folder; nothing there is no error.
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
+    let (folder_path, name) = split(path)?;
+    let folder = open_folder(folder_path)?;
+    match unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) => folder.sync_all().map_err(|error| FileError::new("sync the folder of", path, error)),
+        Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(FileError::new("remove", path, errno)),
+    }
+}
+
+/// Gives a file another name in the same folder, replacing what has it, and syncs the folder.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    std::fs::rename(from, to).map_err(|error| FileError::new("rename", to, error))?;
+    let synced = open_folder(split(to)?.0)?.sync_all();
+    synced.map_err(|error| FileError::new("sync the folder of", to, error))
 }
 
 /// Removes a `.tmp` that a killed predecessor left; only under the store's lock.

@@ -41,6 +41,7 @@ mod start;
 mod state;
 mod store;
 mod timers;
+mod usage;
 mod verify;
 mod worker;
 

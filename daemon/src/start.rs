@@ -29,6 +29,7 @@ use crate::{
     source::{self, Found, Master, Origin, Sources},
     state::EngineState,
     store::{self, Known, SystemEntropy},
+    usage::{Before, KeyUsage},
 };
 
 /// Longest marker that is read.
@@ -51,6 +52,7 @@ pub(crate) struct Opened {
     /// Of a daemon that starts locked: the first key of the log's segment.
     pub(crate) bridge: Option<BridgeSecret<LockedArena>>,
     pub(crate) audit: AuditLog,
+    pub(crate) usage: KeyUsage,
     pub(crate) known: Known,
     pub(crate) origin: Origin,
     /// Held for life.
@@ -98,8 +100,10 @@ impl Plan<'_> {
         drop(master);
         let known = Known::of(engine.keyring(), print);
         self.write_marker(engine.keyring())?;
+        let usage = KeyUsage::new(&self.layout.counters);
+        usage.open(engine.keyring(), self.use_before());
         let engine = EngineState::Unlocked(Box::new(engine));
-        Ok(Opened { engine, bridge: None, audit, known, origin, store_lock })
+        Ok(Opened { engine, bridge: None, audit, usage, known, origin, store_lock })
     }
 
     /// There is only a key under a passphrase: nothing is opened, and nothing but the log is written, until a
@@ -124,7 +128,18 @@ impl Plan<'_> {
         let (audit, bridge) = self.begin_bridge(&known)?;
         let origin = Origin::Protected(path);
         let engine = EngineState::Locked(LockedEngine);
-        Ok(Opened { engine, bridge: Some(bridge), audit, known, origin, store_lock })
+        let usage = KeyUsage::new(&self.layout.counters);
+        Ok(Opened { engine, bridge: Some(bridge), audit, usage, known, origin, store_lock })
+    }
+
+    /// What is to be thought of the use of keys before, if no file says so.
+    fn use_before(&self) -> Before {
+        let Allowed { init, new_keyring, accept_rollback } = self.allowed;
+        match (init, new_keyring || accept_rollback) {
+            (true, _) => Before::Unused,
+            (false, true) => Before::NotBelieved,
+            (false, false) => Before::Unknown,
+        }
     }
 
     /// The log of a daemon that starts locked: goes on behind its last complete group with a random key.
@@ -199,7 +214,8 @@ impl Plan<'_> {
                 .fact("file", self.layout.store_lock.display().to_string())
                 .fix("keyagent status          (or choose another --state-dir)")
         })?;
-        for path in [&self.layout.keyring, &self.layout.audit_pin, &self.layout.marker] {
+        let layout = self.layout;
+        for path in [&layout.keyring, &layout.audit_pin, &layout.marker, &layout.counters] {
             files::remove_stale_temporary(path).map_err(|error| store::failed(&error))?;
         }
         Ok(lock)
@@ -372,7 +388,7 @@ fn behind(history: &History) -> (Tail, [u8; 32], Option<String>) {
 }
 
 /// Moves a file that cannot be continued out of the way; it is never deleted.
-fn set_aside(path: &Path) -> Result<(), Report> {
+pub(crate) fn set_aside(path: &Path) -> Result<(), Report> {
     match std::fs::rename(path, aside(path)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Report::new(ErrorCode::StoreFailed, "an old file cannot be set aside")

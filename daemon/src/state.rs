@@ -49,6 +49,8 @@ use crate::{
     pinning::PinFile,
     source::Origin,
     store::Known,
+    timers::Seen,
+    usage::KeyUsage,
 };
 
 /// Locked or unlocked: two engines, no optional key.
@@ -162,6 +164,8 @@ pub(crate) struct Shared {
     pub(crate) events: Events,
     /// Wrong master keys.
     pub(crate) back_off: BackOff,
+    /// How much keys are used.
+    pub(crate) key_usage: KeyUsage,
     /// For the timers of `[lock]`.
     pub(crate) usage: Use,
     /// Connections refused since the last line about them.
@@ -170,6 +174,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     /// Set by `stop` and signals.
     pub(crate) stopping: AtomicBool,
+    /// The latest time that was seen.
+    pub(crate) seen: Seen,
     /// Told when `stopping` is set.
     pub(crate) stop: Notify,
     /// Told when a signal asks for a reload.

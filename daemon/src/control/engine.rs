@@ -21,6 +21,7 @@ use crate::{
     source::{self, Master},
     state::{EngineState, Shared},
     store::{self, Known},
+    usage::{self, Before},
 };
 
 /// What `reload` found.
@@ -48,11 +49,14 @@ pub(crate) fn lock(
     let recorded = record(shared, caller, Event::Lock { reason: Some(reason) }, None);
     let standing = shared.audit.standing();
     let pin = pinning::seal(standing, unlocked);
+    let counter_key = unlocked.keyring().counter_key();
     *engine = EngineState::Locked(LockedEngine);
     drop(engine);
     // Nothing is served any more. A change of the keyring that is under way holds keys of its own until it has done
     // with the disk: the answer waits for it, the brake did not.
     drop(shared.changes.lock().unwrap_or_else(PoisonError::into_inner));
+    usage::close(shared, &counter_key);
+    drop(counter_key);
     // From here on no key is in memory, whatever the disk does.
     shared.events.push("lock", WatchSeverity::Warning, "", format!("locked: {reason}"));
     let pinned = shared.audit.sync_for_pin().map_err(PinNotWritten::from);
@@ -190,6 +194,8 @@ fn open_again(
     shared.known().check(&keyring)?;
     begin_segment(shared, &keyring, &root)?;
     drop(root);
+    // Read once in the life of this process: from then on memory knows better.
+    shared.key_usage.open(&keyring, Before::Unknown);
     Engine::new(&shared.arena, keyring).map_err(|error| store::unusable(&settings.layout.keyring, &error))
 }
 

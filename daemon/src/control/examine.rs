@@ -8,7 +8,10 @@ use keyagent_common::{
     op::{Check, CheckResult, Field, HealthReply, PROTOCOL_VERSION, StatusReply},
     report::Report,
 };
-use keyagent_core::reply::{NoRoom, ReplyBuffer};
+use keyagent_core::{
+    change::rotation_due,
+    reply::{NoRoom, ReplyBuffer},
+};
 use keyagent_sys::memory::Backing;
 
 use super::Asked;
@@ -105,7 +108,7 @@ fn about_keys(shared: &Shared, add: &mut impl FnMut(&str, String)) {
     if let EngineState::Unlocked(engine) = &*shared.engine.read().unwrap_or_else(PoisonError::into_inner) {
         let keys = engine.keyring().keys();
         let now = clock::unix_seconds();
-        let overdue = keys.iter().filter(|key| key.due().is_some_and(|due| due.at_unix <= now)).count();
+        let overdue = keys.iter().filter(|key| rotation_due(key).is_some_and(|(at, _)| at <= now)).count();
         let counts = [
             keys.len() as u64,
             keys.iter().map(|key| key.versions.len() as u64).sum(),
@@ -171,9 +174,11 @@ pub(super) fn health(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
         ("memory", memory(shared)),
         ("clock", clock_check()),
         ("rotation", rotation(shared)),
+        ("usage", usage(shared)),
     ];
-    // A rotation that is overdue is told, but keeps nobody from working: a probe must not restart the agent for it.
-    let of_the_agent = checks.iter().filter(|(name, _)| *name != "rotation");
+    // A rotation that is overdue is told, but keeps nobody from working: a probe must not restart the agent for it, nor
+    // for use that cannot be recorded, which a restart would only lose.
+    let of_the_agent = checks.iter().filter(|(name, _)| !matches!(*name, "rotation" | "usage"));
     let worst = of_the_agent.map(|(_, (result, _))| *result).max().unwrap_or(CheckResult::Ok);
     let status = match worst {
         CheckResult::Failed => "unhealthy",
@@ -285,6 +290,14 @@ fn clock_check() -> Outcome {
     }
 }
 
+/// Whether a crash would leave it unknown how much keys were used.
+fn usage(shared: &Shared) -> Outcome {
+    match shared.key_usage.health() {
+        Ok(message) => (CheckResult::Ok, message),
+        Err(message) => (CheckResult::Warning, message),
+    }
+}
+
 /// A key whose rotation is overdue.
 fn rotation(shared: &Shared) -> Outcome {
     let now = clock::unix_seconds();
@@ -292,7 +305,8 @@ fn rotation(shared: &Shared) -> Outcome {
     let EngineState::Unlocked(engine) = &*guard else {
         return (CheckResult::Ok, "not known while locked".into());
     };
-    let is_overdue = |key: &&keyagent_core::keyring::Key| key.due().is_some_and(|due| due.at_unix <= now);
+    let is_overdue =
+        |key: &&keyagent_core::keyring::Key| rotation_due(key).is_some_and(|(at, _)| at <= now);
     let overdue: Vec<&str> =
         engine.keyring().keys().iter().filter(is_overdue).map(|key| key.name.as_str()).take(5).collect();
     if overdue.is_empty() {

@@ -233,9 +233,14 @@ impl Step<'_> {
         let details = Details { reason: Some(said), ..Details::default() };
         let event = Event::Operation { name: OperationCode::MasterRotate.name(), details };
         let lines: [Line<'_>; 1] = [line_of(self.caller, event)];
+        // Under the new root the counts of use are to be found from the same moment on.
+        let counts = root.map(|_| shared.key_usage.begin_rewriting(keyring.counter_key()));
         let committed =
             store::commit_recording(&mut keyring, draft, &shared.audit, layout, |_, _| Ok(()), &lines);
         let Shortfall { unsynced, unrecorded } = committed?;
+        if let Some(counts) = counts {
+            counts.finish();
+        }
         let mut shortfalls: Vec<Report> = unsynced.into_iter().chain(unrecorded).collect();
         shared.known.lock().unwrap_or_else(PoisonError::into_inner).advance(&keyring);
         let reply = reply(&keyring);
