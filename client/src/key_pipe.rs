@@ -40,7 +40,8 @@ pub(crate) fn holding(master: &MasterKey) -> Result<KeyPipe, Report> {
     Ok(KeyPipe(reader))
 }
 
-fn hexadecimal(master: &MasterKey) -> Zeroizing<[u8; MAX_TEXT_BYTES]> {
+/// The text of a key file: 64 digits and a newline.
+pub(crate) fn hexadecimal(master: &MasterKey) -> Zeroizing<[u8; MAX_TEXT_BYTES]> {
     let mut text = Zeroizing::new([b'\n'; MAX_TEXT_BYTES]);
     let nibbles = master.expose_secret().iter().flat_map(|byte| [byte >> 4, byte & 15]);
     for (digit, nibble) in text.iter_mut().zip(nibbles) {

@@ -78,9 +78,14 @@ impl Passphrase {
         }
     }
 
-    /// Asks twice for a new one; what is typed must be the same.
+    /// Asks twice for that of a new master key; what is typed must be the same.
     pub(crate) fn ask_new(console: &Console) -> Result<Self, Failure> {
-        let first = Self::ask(console, "Passphrase for the new master key: ")?;
+        Self::ask_new_for(console, "Passphrase for the new master key: ")
+    }
+
+    /// The same for something else.
+    pub(crate) fn ask_new_for(console: &Console, question: &str) -> Result<Self, Failure> {
+        let first = Self::ask(console, question)?;
         first.check_new(console)?;
         let second = Self::ask(console, "The same again: ")?;
         if first.0 == second.0 {
@@ -109,6 +114,11 @@ impl Passphrase {
             ));
         }
         Ok(())
+    }
+
+    /// As text, for those who take nothing else.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
     }
 
     /// Characters, or bytes where they are no text.
@@ -202,10 +212,17 @@ fn open_with(protected: &ProtectedKey, cipher: &Xaes256Gcm) -> Result<Option<Mas
         .fix("restore the file from its backup"))
 }
 
-/// The cipher of a passphrase: Argon2id, then XAES-256-GCM; on the heap, wiped when dropped.
 fn cipher(protected: &ProtectedKey, passphrase: &Passphrase) -> Result<Box<Xaes256Gcm>, Report> {
-    let (memory, passes, lanes) =
-        (protected.parameters.memory_kib(), protected.parameters.passes(), protected.parameters.lanes());
+    cipher_of(protected.parameters, &protected.salt, passphrase)
+}
+
+/// The cipher of a passphrase: Argon2id, then XAES-256-GCM; on the heap, wiped when dropped.
+pub(crate) fn cipher_of(
+    parameters: Parameters,
+    salt: &[u8; 16],
+    passphrase: &Passphrase,
+) -> Result<Box<Xaes256Gcm>, Report> {
+    let (memory, passes, lanes) = (parameters.memory_kib(), parameters.passes(), parameters.lanes());
     let refuse = |error: argon2::Error| {
         Report::new(ErrorCode::Internal, "Argon2id does not take its parameters").why(error.to_string())
     };
@@ -218,12 +235,12 @@ fn cipher(protected: &ProtectedKey, passphrase: &Passphrase) -> Result<Box<Xaes2
     blocks.resize(parameters.block_count(), Block::new());
     let mut key = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters)
-        .hash_password_into_with_memory(&passphrase.0, &protected.salt, &mut *key, &mut *blocks)
+        .hash_password_into_with_memory(&passphrase.0, salt, &mut *key, &mut *blocks)
         .map_err(refuse)?;
     Ok(Box::new(Xaes256Gcm::new((&*key).into())))
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Report> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Report> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(no_randomness)?;
     Ok(bytes)

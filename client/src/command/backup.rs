@@ -1,0 +1,46 @@
+//! `keyagent backup`: keys in a file that only a passphrase or other people's keys open.
+//!
+//! The agent seals the keys, under a backup key that is made here for one file; this program sees names and states,
+//! and of all secrets the master key alone, which it reads from its own source.
+
+mod check;
+mod contents;
+mod create;
+mod file;
+mod key;
+mod master;
+mod opening;
+mod recipients;
+mod restore;
+mod shown;
+
+use clap::{Args, Subcommand};
+
+use crate::{failure::Failure, session::Session};
+
+pub(crate) use file::describe;
+
+/// `keyagent backup`
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Put keys into a file, with the master key if it can be read
+    Create(create::Arguments),
+    /// Say whether a backup is whole, and with its passphrase or an identity what it holds
+    Check(check::Arguments),
+    /// Take the keys of a backup in; on a new machine begin with them
+    Restore(restore::Arguments),
+}
+
+pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
+    match &arguments.verb {
+        Verb::Create(arguments) => create::run(session, arguments),
+        Verb::Check(arguments) => check::run(session, arguments),
+        Verb::Restore(arguments) => restore::run(session, arguments),
+    }
+}
