@@ -26,6 +26,7 @@ use crate::{
 mod attribute;
 mod contents;
 mod draft;
+mod export;
 pub mod file;
 mod head;
 mod key;
@@ -38,6 +39,7 @@ pub use attribute::{Brake, Due, Label, MAX_ACCESS_BYTES, MAX_LABEL_BYTES, MAX_RE
 pub(crate) use attribute::{PERSONNEL, is_reason, is_subject};
 use contents::Contents;
 pub use draft::{Draft, PreparedCommit};
+pub(crate) use export::{ImportedKey, ImportedVersion};
 use file::File;
 use head::Head;
 pub use key::{Class, Key, Policy, Reason, State, Version};

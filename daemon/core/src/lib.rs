@@ -7,6 +7,7 @@ extern crate alloc;
 pub mod arena;
 pub mod audit;
 pub mod authorize;
+pub mod backup;
 pub mod caller;
 pub mod change;
 pub mod cipher;

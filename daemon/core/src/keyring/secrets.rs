@@ -191,6 +191,15 @@ pub(super) fn with_stored_secret<A: Arena, R>(
     with_secret(cipher, identity, &Record::read(&mut Reader(&stored.bytes))?, then)
 }
 
+/// Whether an id that came from outside names this secret, as far as its class derives ids.
+pub(super) fn check_id(key_id: &[u8; 32], secret: &[u8], class: Class) -> Result<(), KeyringError> {
+    if class.has_random_id() || derived_id(secret, class).as_ref() == Some(key_id) {
+        Ok(())
+    } else {
+        Err(KeyringError::Damaged("a key id does not name its secret"))
+    }
+}
+
 fn derived_id(secret: &[u8], class: Class) -> Option<[u8; 32]> {
     Some(kdf::key_id(secret.try_into().ok()?, class as u8))
 }

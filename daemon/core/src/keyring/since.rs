@@ -16,9 +16,9 @@ use crate::layout::{Reader, Short};
 /// Most versions of a key, destroyed ones included: their entries fit into one attribute.
 pub const MAX_VERSIONS: usize = 4096;
 
-const SINCE: &str = "versions.since";
+pub(super) const SINCE: &str = "versions.since";
 /// Number u32, state before u8, since u64.
-const ENTRY_BYTES: usize = 13;
+pub(super) const ENTRY_BYTES: usize = 13;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
