@@ -27,9 +27,13 @@ mod helper;
 #[cfg(test)]
 mod key_file;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod locked_start;
+#[cfg(test)]
+mod master;
 #[cfg(test)]
 mod namespaces;
 #[cfg(test)]
@@ -50,6 +54,8 @@ mod sources;
 mod support;
 #[cfg(test)]
 mod unwritable;
+#[cfg(test)]
+mod usage;
 #[cfg(test)]
 mod values;
 #[cfg(test)]
