@@ -214,8 +214,8 @@ impl Plan<'_> {
                 .fact("file", self.layout.store_lock.display().to_string())
                 .fix("keyagent status          (or choose another --state-dir)")
         })?;
-        let layout = self.layout;
-        for path in [&layout.keyring, &layout.audit_pin, &layout.marker, &layout.counters] {
+        let (layout, next_counters) = (self.layout, crate::usage::next(&self.layout.counters));
+        for path in [&layout.keyring, &layout.audit_pin, &layout.marker, &layout.counters, &next_counters] {
             files::remove_stale_temporary(path).map_err(|error| store::failed(&error))?;
         }
         Ok(lock)

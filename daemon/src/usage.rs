@@ -38,7 +38,7 @@ use crate::{
     store,
 };
 use place::Place;
-pub(crate) use rewriting::Rewriting;
+pub(crate) use rewriting::{Rewriting, next};
 
 /// Longest file that is read: four entries for each of the most versions that a keyring can have, and more.
 const MAX_FILE_BYTES: u64 = 128 << 20;

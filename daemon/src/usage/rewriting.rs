@@ -67,7 +67,7 @@ impl Drop for Rewriting<'_> {
 }
 
 /// Where the file for the next root lies.
-pub(super) fn next(path: &Path) -> PathBuf {
+pub(crate) fn next(path: &Path) -> PathBuf {
     path.with_extension("next")
 }
 

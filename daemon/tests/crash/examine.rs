@@ -10,7 +10,7 @@ use keyagent_core::{
 };
 
 use crate::{
-    life::{Origin, Sealed, started},
+    life::{Lived, Origin, Sealed, Step, started},
     support::{Home, assert_no_failure, finish, log},
 };
 
@@ -28,6 +28,8 @@ pub(crate) struct Expected<'o> {
     pub(crate) origin: &'o Origin,
     /// Steps that were acknowledged.
     pub(crate) acknowledged: usize,
+    /// Which of them need no line in the log.
+    pub(crate) unrecorded: &'o [usize],
     /// Whether the step after them may have been done.
     pub(crate) one_more: bool,
     /// Every acknowledged value.
@@ -71,6 +73,12 @@ fn opens(keyring: &Keyring<HeapArena>, value: &Sealed) -> bool {
     let Some(key) = keyring.find(value.key) else { return false };
     let state = key.version(value.version).map(|version| version.state);
     key.brake().is_none() && matches!(state, Some(State::Staged | State::Primary | State::Grace))
+}
+
+/// What must be found after a life that the loss of a process ended.
+pub(crate) fn expected<'o, O>(origin: &'o Origin, lived: &'o Lived<O>, one_more: bool) -> Expected<'o> {
+    let Lived { acknowledged, unrecorded, sealed, .. } = lived;
+    Expected { origin, acknowledged: *acknowledged, unrecorded, one_more, sealed, loss: Loss::Process }
 }
 
 impl Expected<'_> {
@@ -130,14 +138,21 @@ impl Expected<'_> {
         }
         let lines = log::unverified_lines(home);
         let steps = &self.origin.steps[..self.acknowledged];
-        for step in steps {
-            if self.loss == Loss::Power && matches!(step.operation, "encrypt" | "stop" | "lock" | "unlock") {
+        for (index, step) in steps.iter().enumerate() {
+            if self.unrecorded.contains(&index) {
+                continue;
+            }
+            if self.loss == Loss::Power
+                && matches!(step.operation, "encrypt" | "daemon.stop" | "lock" | "unlock")
+            {
                 continue;
             }
             let done =
                 lines.iter().filter(|line| line["event_type"] == step.operation && line["success"] == true);
-            let (done, asked) =
-                (done.count(), steps.iter().filter(|other| other.operation == step.operation).count());
+            let needed = |(other, like): &(usize, &Step)| {
+                like.operation == step.operation && !self.unrecorded.contains(other)
+            };
+            let (done, asked) = (done.count(), steps.iter().enumerate().filter(needed).count());
             if done < asked {
                 return Err(format!("{done} lines of {asked} {}", step.operation));
             }

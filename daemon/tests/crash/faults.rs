@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use nix::{errno::Errno, libc};
 
 use crate::{
-    examine::{Expected, Loss},
+    examine::expected,
     life::Origin,
     support::{assert_no_failure, long_campaign, skipped},
     tracer::{Call, Observer, Verdict, available},
@@ -100,7 +100,7 @@ fn every_operation_survives_every_error_of_every_call() {
                 let home = origin.copy();
                 let observer = Failer::new(home.path().into(), Some((*row, occurrence, errno)));
                 let lived = origin.live(&home, observer, |_| {});
-                let Some(path) = lived.observer.failed else { continue };
+                let Some(path) = lived.observer.failed.clone() else { continue };
                 faults += 1;
                 refused += usize::from(lived.refused);
                 let case = format!("{case} of {path}");
@@ -108,10 +108,8 @@ fn every_operation_survives_every_error_of_every_call() {
                 assert!(matches!(lived.ended.code, Some(0 | 74)), "{case}: {:?}", lived.ended);
                 let all = lived.acknowledged == origin.steps.len();
                 assert!(all || lived.refused, "{case}: no answer: {:?}", lived.ended);
-                let (acknowledged, sealed) = (lived.acknowledged, &lived.sealed);
                 // What was refused was not done, and is not there after a restart.
-                let expected =
-                    Expected { origin: &origin, acknowledged, one_more: false, sealed, loss: Loss::Process };
+                let expected = expected(&origin, &lived, false);
                 expected.examine(&home).unwrap_or_else(|why| panic!("{case}: {why}"));
             }
         }

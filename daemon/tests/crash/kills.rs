@@ -2,12 +2,12 @@
 //!
 //! By default before every call that may change a file, and before some of the others.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use crate::{
-    examine::{Expected, Loss},
+    examine::{Expected, expected},
     life::Origin,
-    support::{bounded, skipped},
+    support::{Home, bounded, copy_files, skipped},
     tracer::{Call, Observer, Verdict, available},
 };
 
@@ -83,14 +83,50 @@ fn every_operation_survives_a_kill_before_every_call() {
         let home = origin.copy();
         let lived = origin.live(&home, Killer::new(home.path().into(), point), |_| {});
         // Threads take turns differently each time: the last few points may not be reached.
-        let Some(call) = lived.observer.killed_before else { continue };
+        let Some(call) = lived.observer.killed_before.clone() else { continue };
         assert!(lived.ended.signal.is_some(), "{:?}", lived.ended);
         kills += 1;
         seen[lived.acknowledged] += 1;
-        let (acknowledged, sealed) = (lived.acknowledged, &lived.sealed);
-        let expected =
-            Expected { origin: &origin, acknowledged, one_more: true, sealed, loss: Loss::Process };
+        let expected = expected(&origin, &lived, true);
         expected.examine(&home).unwrap_or_else(|why| panic!("killed before {point:?}, {call}: {why}"));
     }
     println!("{kills} kills, {calls} calls, {changes} changes, per step {seen:?}");
+}
+
+#[test]
+fn the_detector_objects_to_what_a_kill_must_never_leave() {
+    const NAME: &str = "the_detector_objects_to_what_a_kill_must_never_leave";
+    if !available() {
+        return skipped(NAME, "needs root and 64-bit x86");
+    }
+    let origin = Origin::new();
+    let lived_at = origin.copy();
+    let lived = origin.live(&lived_at, Killer::new(lived_at.path().into(), Point::Never), |_| {});
+    let whole = || {
+        let home = Home::with_key(&origin.key_file_after(lived.acknowledged));
+        copy_files(&lived_at.state(), &home.state());
+        home
+    };
+    let spoiled = |case: &str, spoil: &dyn Fn(&Home)| {
+        let home = whole();
+        spoil(&home);
+        assert!(expected(&origin, &lived, true).examine(&home).is_err(), "{case} was not noticed");
+    };
+    expected(&origin, &lived, true).examine(&whole()).unwrap();
+    let cut = |home: &Home, name: &str| {
+        let bytes = fs::read(home.state_file(name)).unwrap();
+        fs::write(home.state_file(name), &bytes[..bytes.len() - 1]).unwrap();
+    };
+    spoiled("half a keyring", &|home| cut(home, "keyring"));
+    spoiled("a cut log", &|home| cut(home, "audit.log"));
+    spoiled("half a pin", &|home| cut(home, "audit.pin"));
+    spoiled("a lost keyring", &|home| fs::remove_file(home.state_file("keyring")).unwrap());
+    spoiled("all changes lost", &|home| {
+        fs::remove_dir_all(home.state()).unwrap();
+        copy_files(&origin.copy().state(), &home.state());
+    });
+    let mut strange = lived.sealed.clone();
+    strange[0].envelope[60] ^= 1;
+    let expected = Expected { sealed: &strange, ..expected(&origin, &lived, true) };
+    assert!(expected.examine(&whole()).is_err(), "a lost value was not noticed");
 }

@@ -18,7 +18,12 @@ use keyagent_common::{
 
 use crate::{
     examine::describe,
-    support::{Client, Daemon, Finished, Home, agent::MESSAGE, client, copy_files, hex, random_key},
+    support::{
+        Client, Daemon, Finished, Home,
+        agent::{MESSAGE, words},
+        client::{self, Reply},
+        copy_files, hex, random_key,
+    },
     tracer::{Observer, Traced},
 };
 
@@ -58,6 +63,8 @@ pub(crate) struct Lived<O> {
     pub(crate) acknowledged: usize,
     /// Whether the step after those was refused, rather than left without an answer.
     pub(crate) refused: bool,
+    /// Which of them are said to be done but not recorded.
+    pub(crate) unrecorded: Vec<usize>,
     /// Every value that was acknowledged, those of the origin included.
     pub(crate) sealed: Vec<Sealed>,
     /// How the daemon ended.
@@ -67,7 +74,6 @@ pub(crate) struct Lived<O> {
 }
 
 fn step<O: Operation>(operation: &'static str, body: &O::Request<'_>) -> Step {
-    // The id follows from the place in the list; see `send`.
     Step { operation, frame: client::request::<O>(1, body), seals: None, next_key_file: false }
 }
 
@@ -154,6 +160,22 @@ fn supported<T>(reply: Result<T, ErrorCode>) -> Option<T> {
 impl Origin {
     /// A store with keys that were used, and a life for it.
     pub(crate) fn new() -> Self {
+        let mut origin = Self::of_keys();
+        let master = origin.home.master();
+        let next = crate::support::unhex(&origin.next_key);
+        let mut steps = steps_of_keys();
+        steps.extend(step_of_a_backup());
+        steps.extend(steps_of_the_master(&master, &next));
+        steps.push(step::<Lock>("lock", &Empty {}));
+        steps.push(step::<Unlock>("unlock", &UnlockRequest { master: &[] }));
+        steps.push(seal("new"));
+        steps.push(step::<Stop>("daemon.stop", &Empty {}));
+        origin.find_stages(steps);
+        origin
+    }
+
+    /// The same without a life.
+    pub(crate) fn of_keys() -> Self {
         let home = Home::initialized();
         let daemon = home.start();
         let mut client = daemon.client();
@@ -167,27 +189,17 @@ impl Origin {
         }
         daemon.terminate();
         let next_key = format!("{}\n", random_key());
-        let next = crate::support::unhex(&next_key);
-        let mut steps = steps_of_keys();
-        steps.extend(step_of_a_backup());
-        steps.extend(steps_of_the_master(&home.master(), &next));
-        steps.push(step::<Lock>("lock", &Empty {}));
-        steps.push(step::<Unlock>("unlock", &UnlockRequest { master: &[] }));
-        steps.push(seal("new"));
-        steps.push(step::<Stop>("stop", &Empty {}));
-        let mut origin = Self { home, sealed, steps, next_key, stages: Vec::new() };
-        origin.find_stages();
-        origin
+        let stages = vec![describe(&home).unwrap()];
+        Self { home, sealed, steps: Vec::new(), next_key, stages }
     }
 
     /// Lives undisturbed, and notes what stands in the keyring after each step.
-    fn find_stages(&mut self) {
+    fn find_stages(&mut self, steps: Vec<Step>) {
         let home = self.copy();
         let daemon = home.start();
         let mut client = daemon.client();
-        self.stages.push(describe(&home).unwrap());
         let mut done = Vec::new();
-        for step in std::mem::take(&mut self.steps) {
+        for step in steps {
             if step.next_key_file {
                 if done.iter().all(|step: &Step| step.operation != "master_rotate") {
                     continue;
@@ -220,75 +232,79 @@ impl Origin {
         fs::rename(beside.key(), home.key()).unwrap();
     }
 
+    /// What was sealed before the life.
+    pub(crate) fn sealed(&self) -> &[Sealed] {
+        &self.sealed
+    }
+
     /// Text of the key file after this many steps.
     pub(crate) fn key_file_after(&self, acknowledged: usize) -> String {
         let replaced = self.steps.iter().take(acknowledged + 1).any(|step| step.next_key_file);
         if replaced { self.next_key.clone() } else { format!("{}\n", hex(&self.home.master())) }
     }
 
-    /// What was sealed before the life.
-    pub(crate) fn sealed(&self) -> &[Sealed] {
-        &self.sealed
-    }
-
-    /// Starts a copy, and lives under observation.
-    pub(crate) fn live<O: Observer>(
-        &self,
-        home: &Home,
-        observer: O,
-        mut after: impl FnMut(usize),
-    ) -> Lived<O> {
+    /// Starts a copy, and lives under observation. `after` hears of each step that was acknowledged.
+    pub(crate) fn live<O: Observer>(&self, home: &Home, observer: O, after: impl FnMut(usize)) -> Lived<O> {
         let daemon = home.start();
         let client = daemon.client();
         let traced = Traced::attach(&daemon, observer);
-        let (mut acknowledged, mut sealed, mut refused) = (0, self.sealed.clone(), false);
-        let talked = self.talk(home, client, |index, envelope| {
-            sealed.extend(envelope);
-            acknowledged = index + 1;
-            after(index);
-        });
-        if let Ok(was_refused) = talked {
-            refused = was_refused;
-            if refused {
-                daemon.signal(nix::sys::signal::Signal::SIGTERM);
-            }
+        let mut talk = Talk { client, done: 0, unrecorded: Vec::new(), sealed: self.sealed.clone(), after };
+        // An error where the daemon is gone.
+        let refused = talk.all(self, home).unwrap_or(false);
+        if refused {
+            daemon.signal(nix::sys::signal::Signal::SIGTERM);
         }
+        let Talk { done: acknowledged, unrecorded, sealed, .. } = talk;
         let observer = traced.end();
-        let ended = daemon.wait();
-        Lived { acknowledged, refused, sealed, ended, observer }
-    }
-
-    /// The steps in order, until one is refused twice; whether one was. An error where the daemon is gone.
-    fn talk(
-        &self,
-        home: &Home,
-        mut client: Client,
-        mut done: impl FnMut(usize, Option<Sealed>),
-    ) -> io::Result<bool> {
-        for (index, step) in self.steps.iter().enumerate() {
-            if step.next_key_file {
-                self.replace_key_file(home);
-            }
-            let mut reply = ask(&mut client, &step.frame)?;
-            if reply.is_err() {
-                // Whatever failed, failed once: what is not spoiled for good works now.
-                reply = ask(&mut client, &step.frame)?;
-            }
-            let Ok(body) = reply else { return Ok(true) };
-            let sealed = step.seals.map(|key| {
-                let EncryptReply { version, envelope } = codec::decode(&body).unwrap();
-                Sealed { envelope: envelope.to_vec(), key, version }
-            });
-            done(index, sealed);
-        }
-        Ok(false)
+        Lived { acknowledged, refused, unrecorded, sealed, ended: daemon.wait(), observer }
     }
 }
 
-fn ask(client: &mut Client, frame: &[u8]) -> io::Result<Result<Vec<u8>, ErrorCode>> {
-    client.send(frame)?;
-    let reply = client.reply()?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok(reply.success())
+/// The client's side of a life.
+struct Talk<F> {
+    client: Client,
+    done: usize,
+    unrecorded: Vec<usize>,
+    sealed: Vec<Sealed>,
+    after: F,
+}
+
+impl<F: FnMut(usize)> Talk<F> {
+    /// The steps in order, until one is refused twice; whether one was.
+    fn all(&mut self, origin: &Origin, home: &Home) -> io::Result<bool> {
+        for (index, step) in origin.steps.iter().enumerate() {
+            if step.next_key_file {
+                origin.replace_key_file(home);
+            }
+            let mut reply = self.ask(step)?;
+            if reply.code != 0 && !is_done(&reply) {
+                // Whatever failed, failed once: what is not spoiled for good works now.
+                reply = self.ask(step)?;
+            }
+            match (reply.code, step.seals) {
+                (0, Some(key)) => {
+                    let EncryptReply { version, envelope } = codec::decode(&reply.body).unwrap();
+                    self.sealed.push(Sealed { envelope: envelope.to_vec(), key, version });
+                }
+                (0, None) => {}
+                _ if is_done(&reply) => self.unrecorded.push(index),
+                _ => return Ok(true),
+            }
+            self.done = index + 1;
+            (self.after)(index);
+        }
+        Ok(false)
+    }
+
+    fn ask(&mut self, step: &Step) -> io::Result<Reply> {
+        self.client.send(&step.frame)?;
+        Ok(self.client.reply()?.ok_or(io::ErrorKind::UnexpectedEof)?)
+    }
+}
+
+/// Whether an error says that the change is in place all the same.
+fn is_done(reply: &Reply) -> bool {
+    reply.code != 0 && words(reply).starts_with("done, but the audit log cannot be written")
 }
 
 /// A daemon that is started on a home, or the reason why not.

@@ -9,11 +9,17 @@ mod examine;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod power;
+#[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod torn;
 #[cfg(test)]
 mod tracer;

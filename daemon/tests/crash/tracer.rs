@@ -48,6 +48,9 @@ pub(crate) enum Verdict {
 
 /// Looks at calls.
 pub(crate) trait Observer: Send + 'static {
+    /// While every thread of the daemon stands still, before the first call.
+    fn begin(&mut self) {}
+
     /// Before a call.
     fn before(&mut self, call: &Call) -> Verdict;
 
@@ -56,7 +59,8 @@ pub(crate) trait Observer: Send + 'static {
 }
 
 impl Call {
-    fn argument(&self, index: usize) -> u64 {
+    /// An argument as the kernel gets it.
+    pub(crate) fn argument(&self, index: usize) -> u64 {
         self.arguments[index]
     }
 
@@ -71,13 +75,12 @@ impl Call {
         format!("/proc/{}/fd/{descriptor}", self.process).into()
     }
 
-    /// Position and flags of a descriptor.
-    pub(crate) fn position(&self, index: usize) -> (u64, bool) {
+    /// Position of a descriptor.
+    pub(crate) fn position(&self, index: usize) -> u64 {
         let path = format!("/proc/{}/fdinfo/{}", self.process, self.argument(index));
         let text = fs::read_to_string(path).unwrap();
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
-        let flags = i32::from_str_radix(field("flags:"), 8).unwrap();
-        (field("pos:").parse().unwrap(), flags & libc::O_APPEND != 0)
+        let position = text.lines().find_map(|line| line.strip_prefix("pos:")).unwrap();
+        position.trim().parse().unwrap()
     }
 
     /// Bytes of the daemon's memory.
@@ -255,6 +258,7 @@ impl<O: Observer> Tracer<O> {
             assert!(matches!(stopped, WaitStatus::PtraceEvent(..)), "{stopped:?}");
             self.threads.insert(thread, Place::Outside);
         }
+        self.observer.begin();
         for thread in self.threads.keys() {
             ptrace::syscall(*thread, None).unwrap();
         }

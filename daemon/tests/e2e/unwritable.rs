@@ -4,48 +4,17 @@
 use std::{
     fs::{self, File},
     io::Write,
-    path::Path,
     process::Command,
 };
 
 use keyagent_common::{context::EMPTY, error::ErrorCode};
 
 use crate::support::{
-    Client, Daemon, Home, am_root, assert_no_failure, client, copy_files, finish, have, log, make_folder,
+    Client, Daemon, Home, am_root, assert_no_failure, client, copy_files, finish, have, log,
     recovery::{Expect, recover},
     skipped,
+    small_disk::SmallDisk,
 };
-
-/// A mounted tmpfs; unmounted when dropped, before its folder is removed.
-struct SmallDisk<'h>(&'h Path);
-
-impl<'h> SmallDisk<'h> {
-    fn mount(path: &'h Path) -> Option<Self> {
-        make_folder(path, 0o700);
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=128k,mode=0700", "none"])
-            .arg(path)
-            .output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(path))
-    }
-
-    /// Leaves not a byte free.
-    fn fill(&self) {
-        let mut file = File::create(self.0.join("filler")).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
-        while file.write_all(&[0]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).output();
-    }
-}
 
 /// Requests until the log refuses; how many were served before.
 fn until_refused(client: &mut Client) -> usize {
@@ -95,7 +64,7 @@ fn on_a_full_disk_requests_are_refused_until_there_is_room() {
     const NAME: &str = "on_a_full_disk_requests_are_refused_until_there_is_room";
     let home = Home::new();
     let state = home.state();
-    let disk = if am_root() { SmallDisk::mount(&state) } else { None };
+    let disk = if am_root() { SmallDisk::mount(&state, 128) } else { None };
     let Some(disk) = disk else { return skipped(NAME, "needs root and tmpfs") };
     home.init();
     let daemon = home.start();
@@ -157,7 +126,9 @@ fn init_on_disks_of_every_size_is_complete_or_repairable() {
     for free_pages in 0..8 {
         let home = Home::new();
         let state = home.state();
-        let Some(disk) = SmallDisk::mount(&state) else { return skipped(NAME, "tmpfs cannot be mounted") };
+        let Some(disk) = SmallDisk::mount(&state, 128) else {
+            return skipped(NAME, "tmpfs cannot be mounted");
+        };
         disk.fill();
         let filler = File::options().write(true).open(state.join("filler")).unwrap();
         filler.set_len(filler.metadata().unwrap().len() - free_pages * 4096).unwrap();

@@ -9,6 +9,7 @@ pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod recovery;
 pub(crate) mod slice;
+pub(crate) mod small_disk;
 
 use std::{
     fs,
