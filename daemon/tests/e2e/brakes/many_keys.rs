@@ -21,12 +21,12 @@ impl Entropy for System {
     }
 }
 
-fn name(number: usize) -> String {
+pub(crate) fn name(number: usize) -> String {
     format!("tenant/{number:04}")
 }
 
 /// Adds keys to a keyring on disk. The log knows nothing of it.
-fn add_keys(path: &Path, master: &[u8; 32]) {
+pub(crate) fn add_keys(path: &Path, master: &[u8; 32]) {
     let (keyring, _) = Keyring::open(&HeapArena, &fs::read(path).unwrap(), master).unwrap();
     let mut draft = keyring.draft();
     for number in 0..KEYS {
