@@ -92,7 +92,7 @@ pub enum KeyringError {
     #[error("the change is not possible: {0}")]
     Rule(&'static str),
     /// The change would leave no room to put a brake on every key.
-    #[error("the keyring is full: it has at most 16 MiB, and room for a brake on every key is kept free")]
+    #[error("the keyring is full: it has at most 64 MiB, and room for a brake on every key is kept free")]
     Full,
     /// The keyring advanced since the change was prepared.
     #[error("the keyring has changed since")]

@@ -350,7 +350,7 @@ fn braked_bytes(keyring: &Keyring<HeapArena>) -> usize {
 
 #[test]
 fn a_full_keyring_still_takes_a_brake_on_every_key() {
-    const KEYS: usize = 300;
+    const KEYS: usize = 1200;
     let mut keyring = keyring();
     let (mut draft, mut entropy) = (keyring.draft(), Counting(5));
     for number in keyring.keys().len()..KEYS {

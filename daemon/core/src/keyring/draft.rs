@@ -195,7 +195,7 @@ impl<A: Arena> Draft<A> {
         }
         contents.records().for_each(|stored| bytes.extend_from_slice(&stored.bytes));
         if bytes.len() > file::MAX_FILE_BYTES {
-            return Err(KeyringError::Rule("a keyring longer than 16 MiB"));
+            return Err(KeyringError::Rule("a keyring longer than 64 MiB"));
         }
         let (identity, parent, slots) = (self.working.identity, self.parent, self.slots);
         Ok(PreparedCommit { bytes, generation, head_digest, contents, slots, identity, parent })

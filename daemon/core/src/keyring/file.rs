@@ -13,7 +13,7 @@ pub const MAGIC: &[u8; 16] = b"keyagent/keyring";
 /// The version this program reads and writes.
 pub const VERSION: u16 = 1;
 /// Most bytes of a file.
-pub const MAX_FILE_BYTES: usize = 16 << 20;
+pub const MAX_FILE_BYTES: usize = 64 << 20;
 /// Most slots.
 pub const MAX_SLOTS: u16 = 8;
 /// Most records, the canary included.
@@ -125,7 +125,7 @@ impl<'b> File<'b> {
             return Err(KeyringError::UnsupportedVersion(version));
         }
         if bytes.len() > MAX_FILE_BYTES {
-            return Err(KeyringError::Damaged("longer than 16 MiB"));
+            return Err(KeyringError::Damaged("longer than 64 MiB"));
         }
         let slot_count = reader.u16()?;
         if !(1..=MAX_SLOTS).contains(&slot_count) {

@@ -173,7 +173,7 @@ fn errors_tell_wrong_key_damage_and_foreign_files_apart() {
     assert_eq!(changed(48 + 16, !bytes[64]), slot);
     let mut large = bytes.clone();
     large.resize(file::MAX_FILE_BYTES + 1, 0);
-    assert_eq!(open(&large).err(), Some(KeyringError::Damaged("longer than 16 MiB")));
+    assert_eq!(open(&large).err(), Some(KeyringError::Damaged("longer than 64 MiB")));
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn full() -> Keyring<HeapArena> {
     set(&mut keyring, "a", Settings { owner: Some("bob"), ..NOTHING }, NOW).unwrap();
     rotated(&mut keyring, "a", rotation(Reason::Manual, Takeover::Grace), NOW);
     let (mut draft, mut entropy) = (keyring.draft(), Counting(5));
-    for number in 0..300 {
+    for number in 0..1200 {
         draft.add_key(name(&format!("c/{number}")), Class::Message, &mut entropy, NOW).unwrap();
     }
     let notes = |draft: &mut Draft<HeapArena>, bytes: usize| {
@@ -185,7 +185,7 @@ fn full() -> Keyring<HeapArena> {
             key.note = "n".repeat(bytes.saturating_sub(number * 60_000).min(60_000));
         }
     };
-    let (mut fits, mut does_not) = (0, 300 * 60_000);
+    let (mut fits, mut does_not) = (0, 1200 * 60_000);
     while does_not - fits > 1 {
         let bytes = usize::midpoint(fits, does_not);
         notes(&mut draft, bytes);
