@@ -61,7 +61,8 @@ pub struct RotationPolicy {
     pub auto_retire: bool,
 }
 
-/// How much a version was used. Never too little: after a crash a count may be higher than the truth.
+/// How much a version was used. Never too little: after a crash a count may be higher than the truth, and where the
+/// counters were lost it is [`u64::MAX`], "not known".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct VersionUsage {
     /// Number of the version.

@@ -26,6 +26,7 @@ fn init_makes_the_documented_files_and_nothing_else() {
         ("state", 0o40700),
         ("state/audit.log", 0o100_600),
         ("state/audit.pin", 0o100_600),
+        ("state/counters", 0o100_600),
         ("state/initialized", 0o100_600),
         ("state/keyring", 0o100_600),
         ("state/keyring.lock", 0o100_600),
