@@ -70,7 +70,7 @@ pub struct BackupRestoreRequest<'a> {
     pub promote: bool,
 }
 
-/// What became of the keys of a page. If one of them differs, nothing was taken in.
+/// What became of the keys of a page; in earnest, a page with a key that differs is refused as `KEY_DIFFERS`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct BackupRestoreReply<'a> {
     /// The keys of the page, by name.

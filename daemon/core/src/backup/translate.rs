@@ -13,23 +13,17 @@ use keyagent_common::{
 use super::BackupError;
 use crate::keyring::{Class, ImportedKey, ImportedVersion, Key, Policy, Reason, State, Version};
 
-/// Attributes that go along.
-const CARRIED: [&str; 10] = [
-    "brake",
-    "brake.at",
-    "brake.before",
-    "brake.reason",
-    "environment",
-    "owner",
-    "purpose",
-    "rotation.due_at",
-    "rotation.due_reason",
-    "url",
-];
+/// Attributes that go along, beside everything that is said about a brake.
+const CARRIED: [&str; 6] =
+    ["environment", "owner", "purpose", "rotation.due_at", "rotation.due_reason", "url"];
+
+fn is_carried(name: &str) -> bool {
+    name == "brake" || name.starts_with("brake.") || CARRIED.contains(&name)
+}
 
 /// What a page says of a key; `versions` is left to the caller.
 pub(super) fn part(key: &Key, before: u32) -> KeyPart<'_> {
-    let carried = key.attributes.iter().filter(|(name, _)| CARRIED.contains(&name.as_str()));
+    let carried = key.attributes.iter().filter(|(name, _)| is_carried(name));
     let Policy { enabled, interval_days, grace_period_days, next_rotation_at, last_rotation_at, auto_retire } =
         key.policy;
     KeyPart {
@@ -77,7 +71,7 @@ pub(super) fn imported_key<'p>(part: &KeyPart<'p>) -> Result<ImportedKey<'p>, Ba
         last_rotation_at,
         auto_retire,
     } = part.policy;
-    let carried = part.attributes.iter().filter(|(name, _)| CARRIED.contains(name));
+    let carried = part.attributes.iter().filter(|(name, _)| is_carried(name));
     Ok(ImportedKey {
         uid: part.uid,
         class: class(part)?,
