@@ -40,6 +40,7 @@ use crate::{
 
 pub(crate) use change::{Changed, NotChanged, Recorded, change};
 pub(crate) use engine::{lock, reload};
+pub(crate) use life::do_what_is_due;
 pub(crate) use oversight::tell_events;
 
 /// One request that is not on data.
