@@ -22,6 +22,7 @@ mod key_file;
 mod key_pipe;
 #[cfg(test)]
 mod manual;
+mod offline;
 mod open;
 mod output;
 mod passphrase;

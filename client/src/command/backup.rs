@@ -12,13 +12,14 @@ mod master;
 mod opening;
 mod recipients;
 mod restore;
+mod sharing;
 mod shown;
 
 use clap::{Args, Subcommand};
 
 use crate::{failure::Failure, session::Session};
 
-pub(crate) use file::describe;
+pub(crate) use file::{HeaderDocument, describe};
 
 /// `keyagent backup`
 #[derive(Debug, Args)]
@@ -35,6 +36,8 @@ enum Verb {
     Check(check::Arguments),
     /// Take the keys of a backup in; on a new machine begin with them
     Restore(restore::Arguments),
+    /// Split the key of a backup into shares for several people, any M of whom open it
+    Shares(sharing::Arguments),
 }
 
 pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
@@ -42,5 +45,6 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         Verb::Create(arguments) => create::run(session, arguments),
         Verb::Check(arguments) => check::run(session, arguments),
         Verb::Restore(arguments) => restore::run(session, arguments),
+        Verb::Shares(arguments) => sharing::run(session, arguments),
     }
 }

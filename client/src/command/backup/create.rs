@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use keyagent_client::{Connection, Error};
 use keyagent_common::{
-    backup::{self, Backup, Contents, Origin, Protection, SEALED_MASTER_BYTES},
+    backup::{self, Backup, Contents, Origin, Protection, SEALED_MASTER_BYTES, share::Sharing},
     error::ErrorCode,
     name::KeyName,
     op::{Empty, Status},
@@ -24,6 +24,7 @@ use super::{
     key::BackupKey,
     master::{self, Search},
     recipients::{self, AnyRecipient},
+    sharing,
 };
 use crate::{
     agent_status::AgentStatus,
@@ -54,6 +55,9 @@ pub(super) struct Arguments {
     /// Those who can open it, one a line (repeatable)
     #[arg(short = 'R', long, value_name = "FILE")]
     recipients_file: Vec<PathBuf>,
+    /// Split its key into N shares, any M of which open it; they are written beside it
+    #[arg(long, value_name = "M/N", value_parser = sharing::parse, conflicts_with_all = ["to", "recipients_file", "passphrase_fd"])]
+    shares: Option<Sharing>,
     /// Take the passphrase that opens it from this open descriptor instead of asking
     #[arg(long, value_name = "N", conflicts_with_all = ["to", "recipients_file"])]
     passphrase_fd: Option<u32>,
@@ -76,6 +80,8 @@ struct Document {
     schema: &'static str,
     file: String,
     bytes: usize,
+    /// Files with the shares of its key; none without `--shares`.
+    shares: Vec<String>,
     #[serde(flatten)]
     header: HeaderDocument,
 }
@@ -100,10 +106,14 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         apart(&arguments.output, &places)?;
     }
     let key = BackupKey::make()?;
-    let wrapped;
-    let protection = match protector(session, arguments, &recipients)? {
-        Some(passphrase) => Protection::Passphrase(key.protect(&passphrase)?),
-        None => {
+    let (wrapped, numbers);
+    let protection = match (arguments.shares, protector(session, arguments, &recipients)?) {
+        (Some(sharing), _) => {
+            numbers = sharing.bytes();
+            Protection::Shares(&numbers)
+        }
+        (None, Some(passphrase)) => Protection::Passphrase(key.protect(&passphrase)?),
+        (None, None) => {
             wrapped = recipients::wrap(&recipients, &key)?;
             Protection::Recipients(&wrapped)
         }
@@ -113,7 +123,20 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     let bytes = assemble(&fetched, &key, (&protection, sealed_master.as_ref()), names.is_empty())?;
     write(&arguments.output, &bytes)?;
     let header = read_back(&arguments.output, &bytes, &key)?;
-    tell(session, arguments, bytes.len(), header)
+    let shares = match arguments.shares {
+        // Without its shares nobody can open it.
+        Some(sharing) => write_shares(&key, sharing, &arguments.output)?,
+        None => Vec::new(),
+    };
+    tell(session, arguments, (bytes.len(), shares), header)
+}
+
+/// Writes the shares beside the backup, which is removed again if that fails.
+fn write_shares(key: &BackupKey, sharing: Sharing, output: &Path) -> Result<Vec<String>, Failure> {
+    let folder = output.parent().unwrap_or(Path::new(""));
+    sharing::write(key, sharing, output, folder).inspect_err(|_| {
+        let _ = std::fs::remove_file(output);
+    })
 }
 
 /// Names as the agent wants them.
@@ -138,7 +161,7 @@ fn protector(
     arguments: &Arguments,
     recipients: &[AnyRecipient],
 ) -> Result<Option<Passphrase>, Failure> {
-    if !recipients.is_empty() {
+    if !recipients.is_empty() || arguments.shares.is_some() {
         return Ok(None);
     }
     let Some(number) = arguments.passphrase_fd else {
@@ -279,17 +302,20 @@ fn read_back(path: &Path, written: &[u8], key: &BackupKey) -> Result<HeaderDocum
 fn tell(
     session: &Session<'_>,
     arguments: &Arguments,
-    bytes: usize,
+    (bytes, shares): (usize, Vec<String>),
     header: HeaderDocument,
 ) -> Result<u8, Failure> {
     let file = arguments.output.display().to_string();
     if session.console.json {
-        console::print_json(&Document { schema: "keyagent.backup_create/1", file, bytes, header })?;
+        console::print_json(&Document { schema: "keyagent.backup_create/1", file, bytes, shares, header })?;
     } else {
         console::print(&header.text())?;
         session
             .console
             .say(&format!("wrote {file} ({bytes} bytes) and read it back; keep it on another machine"));
+        if let Some(sharing) = arguments.shares {
+            sharing::tell(session.console, sharing, &shares);
+        }
     }
     Ok(OK)
 }
