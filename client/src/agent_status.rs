@@ -25,6 +25,8 @@ const NUMBERS: &[&str] = &[
     "keys_disabled",
     "keys_due",
     "keys_overdue",
+    "backup_at",
+    "backup_generation",
     "audit_bytes",
     "audit_budget_bytes",
     "audit_percent",
@@ -99,7 +101,16 @@ impl AgentStatus {
 
     /// The master key's fingerprint; none while locked.
     pub(crate) fn fingerprint(&self) -> Option<[u8; 16]> {
-        let text = self.get("master_fingerprint").filter(|text| text.len() == 32)?;
+        self.print("master_fingerprint")
+    }
+
+    /// That of the next master key, while a rotation is unfinished: it opens the keyring as well.
+    pub(crate) fn next_fingerprint(&self) -> Option<[u8; 16]> {
+        self.print("master_next")
+    }
+
+    fn print(&self, name: &str) -> Option<[u8; 16]> {
+        let text = self.get(name).filter(|text| text.len() == 32)?;
         Some(u128::from_str_radix(text, 16).ok()?.to_be_bytes())
     }
 
@@ -116,6 +127,9 @@ impl Serialize for AgentStatus {
             map.serialize_entry(name, &self.get(name))?;
         }
         map.serialize_entry("master_id", &self.short_fingerprint())?;
+        if let Some(next) = self.get("master_next") {
+            map.serialize_entry("master_next", next)?;
+        }
         for name in NUMBERS {
             map.serialize_entry(name, &self.number(name))?;
         }

@@ -24,7 +24,7 @@ pub use protection::{PassphraseProtection, Protection};
 /// Bytes of a backup key.
 pub const KEY_BYTES: usize = 32;
 /// Most bytes of a file.
-pub const MAX_FILE_BYTES: usize = 64 << 20;
+pub const MAX_FILE_BYTES: usize = 96 << 20;
 /// Bytes of a sealed master key: nonce, key, tag.
 pub const SEALED_MASTER_BYTES: usize = 24 + 32 + 16;
 

@@ -1,4 +1,4 @@
-//! `keyagent inspect [FILE]`: what a ciphertext is. Needs no key and asks no agent; nothing it says is
+//! `keyagent inspect [FILE]`: what a ciphertext or backup is. Needs no key and asks no agent; nothing it says is
 //! authenticated.
 
 use std::{
@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use keyagent_common::{
+    backup::{MAX_FILE_BYTES, is_backup},
     envelope::{self, Envelope, Kind},
     error::ErrorCode,
     report::Report,
@@ -17,7 +18,7 @@ use serde::Serialize;
 
 use crate::{
     armor::{ArmorReader, STREAM_PREFIX},
-    command::OK,
+    command::{OK, backup},
     console::{self, Console},
     failure::{Failure, cannot_read},
     input::{Input, fill},
@@ -47,8 +48,22 @@ struct Document {
     authenticated: bool,
 }
 
+#[derive(Debug, Serialize)]
+struct BackupDocument {
+    schema: &'static str,
+    input: String,
+    kind: &'static str,
+    #[serde(flatten)]
+    header: backup::HeaderDocument,
+    authenticated: bool,
+}
+
 pub(crate) fn run(console: &Console, arguments: &Arguments) -> Result<u8, Failure> {
-    let document = inspect(Input::open(arguments.file.as_deref())?)?;
+    let mut input = Input::open(arguments.file.as_deref())?;
+    if is_backup(input.look_ahead(TELLING_BYTES)?) {
+        return inspect_backup(console, &mut input);
+    }
+    let document = inspect(input)?;
     if console.json {
         console::print_json(&document)?;
         return Ok(OK);
@@ -58,6 +73,25 @@ pub(crate) fn run(console: &Console, arguments: &Arguments) -> Result<u8, Failur
         "kind        {}\nform        {}\nkey id      {}\nciphertext  {} bytes\nplaintext   {} bytes{chunks}, if it is whole\n",
         document.kind, document.form, document.key_id, document.ciphertext_bytes, document.plaintext_bytes,
     ))?;
+    Ok(OK)
+}
+
+/// What a backup says of itself; its keys' names are sealed.
+fn inspect_backup(console: &Console, input: &mut Input) -> Result<u8, Failure> {
+    let name = input.name().to_owned();
+    let (header, text) = backup::describe(input.look_ahead(MAX_FILE_BYTES + 1)?, &name)?;
+    if console.json {
+        let schema = "keyagent.inspect/1";
+        console::print_json(&BackupDocument {
+            schema,
+            input: name,
+            kind: "backup",
+            header,
+            authenticated: false,
+        })?;
+    } else {
+        console::print(&format!("kind        backup\n{text}"))?;
+    }
     Ok(OK)
 }
 

@@ -121,7 +121,7 @@ impl<'b> Backup<'b> {
             return Err(BackupError::UnknownVersion(version));
         }
         if bytes.len() > MAX_FILE_BYTES {
-            return Err(BackupError::Malformed("longer than 64 MiB"));
+            return Err(BackupError::Malformed("longer than 96 MiB"));
         }
         let (summed, checksum) = bytes.split_last_chunk::<DIGEST_BYTES>().ok_or(BackupError::Truncated)?;
         if <[u8; DIGEST_BYTES]>::from(Sha256::digest(summed)) != *checksum {

@@ -12,6 +12,7 @@ use keyagent_common::{
     backup as format, codec,
     error::ErrorCode,
     fingerprint,
+    name::KeyName,
     op::{
         BackupCreateReply, BackupCreateRequest, BackupRestoreReply, BackupRestoreRequest, RestoreOutcome,
         RestoredKey, WatchSeverity,
@@ -22,7 +23,7 @@ use keyagent_core::{
     audit::record::Details,
     backup::{self, BackupError, CreatedPage, RestoreRequest, Restored, Taken, Wanted},
     change::{self, ChangeError},
-    keyring::{Keyring, KeyringError},
+    keyring::{Key, Keyring, KeyringError},
     reply::{NoRoom, ReplyBuffer},
 };
 use keyagent_sys::memory::LockedArena;
@@ -179,16 +180,12 @@ fn outcome(taken: Taken) -> RestoreOutcome {
     }
 }
 
-/// Whether nothing can have been sealed with `default`: this very process made the keyring, and sealed nothing.
-///
-/// When in doubt it was used: then a backup's `default` is refused, and nothing is lost.
+/// Whether nothing was ever sealed with `default`. What is not known for sure counts as use: then a backup's
+/// `default` is refused, and nothing is lost.
 fn default_is_unused(shared: &Shared, keyring: &Keyring<LockedArena>) -> bool {
-    const SECONDS_OF_A_START: u64 = 5;
-    let started = clock::unix_seconds().saturating_sub(shared.started.elapsed().as_secs());
-    let made_here = keyring.created_at().abs_diff(started) <= SECONDS_OF_A_START;
-    let sealing = ["\"encrypt\"", "\"data_key\"", "\"rewrap\"", "\"batch\""];
-    let sealed = |name: &str| sealing.iter().any(|operation| name.contains(operation));
-    made_here && !shared.metrics.exposed().iter().any(|(name, _)| sealed(name))
+    let Some(primary) = keyring.find(KeyName::DEFAULT.as_str()).and_then(Key::primary) else { return false };
+    let used = shared.key_usage.of(primary);
+    shared.key_usage.health().is_ok() && used.exact && used.encryptions == 0
 }
 
 fn differing(keys: &[Restored]) -> Option<&Restored> {

@@ -125,6 +125,9 @@ fn about_keys(shared: &Shared, add: &mut impl FnMut(&str, String)) {
         add(name, value);
     }
     add("keyring", shared.settings.layout.keyring.display().to_string());
+    let backup = super::backup::stamp::read(shared);
+    add("backup_at", backup.map_or(String::new(), |stamp| stamp.at.to_string()));
+    add("backup_generation", backup.map_or(String::new(), |stamp| stamp.generation.to_string()));
 }
 
 fn about_the_log(shared: &Shared, add: &mut impl FnMut(&str, String)) {

@@ -113,7 +113,7 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         tell(session, &looked, (true, false), None)?;
         return differs.map(|()| OK);
     }
-    if looked.iter().any(|key| key.outcome != "same") {
+    if looked.iter().any(OutcomeDocument::brings_something) {
         if session.console.can_ask() && !session.console.json {
             console::print(&shown::outcomes(&looked))?;
         }

@@ -21,6 +21,13 @@ pub(super) struct OutcomeDocument {
     pub(super) differs: bool,
 }
 
+impl OutcomeDocument {
+    /// Whether anything comes of it.
+    pub(super) fn brings_something(&self) -> bool {
+        self.outcome != word(RestoreOutcome::Same)
+    }
+}
+
 /// The word for an outcome.
 const fn word(outcome: RestoreOutcome) -> &'static str {
     match outcome {
@@ -39,7 +46,7 @@ pub(super) fn collect(all: &mut Vec<OutcomeDocument>, keys: &[RestoredKey<'_>]) 
         match all.last_mut().filter(|last| last.name == key.name) {
             Some(last) => {
                 last.added += key.added;
-                if differs || last.outcome == "same" {
+                if differs || !last.brings_something() {
                     (last.outcome, last.differs) = (word(key.outcome), differs);
                     key.why.clone_into(&mut last.why);
                 }
@@ -58,12 +65,12 @@ pub(super) fn collect(all: &mut Vec<OutcomeDocument>, keys: &[RestoredKey<'_>]) 
 /// One line a key; those of which nothing comes in a last line together.
 pub(super) fn outcomes(all: &[OutcomeDocument]) -> String {
     let mut text = String::from("OUTCOME    VERSIONS  KEY\n");
-    let told = |key: &&OutcomeDocument| key.outcome != "same" || !key.why.is_empty();
+    let told = |key: &&OutcomeDocument| key.brings_something() || !key.why.is_empty();
     for OutcomeDocument { name, outcome, added, why, .. } in all.iter().filter(told) {
         let why = if why.is_empty() { String::new() } else { format!("   ({})", escape(why)) };
         let _ = writeln!(text, "{outcome:<10} {:<9} {}{why}", format!("+{added}"), escape(name));
     }
-    let same = all.iter().filter(|key| key.outcome == "same").count();
+    let same = all.iter().filter(|key| !key.brings_something()).count();
     let _ = writeln!(text, "{same} of {} keys are the same here", all.len());
     text
 }
