@@ -169,7 +169,7 @@ impl AuditLog {
     /// Like [`Self::append`], without a list of them.
     pub(crate) fn append_each<'l>(
         &self,
-        lines: impl ExactSizeIterator<Item = Line<'l>>,
+        lines: impl Iterator<Item = Line<'l>>,
     ) -> Result<(), AuditUnwritable> {
         self.write_group(lines, Sync::AsSet)
     }
@@ -204,10 +204,11 @@ impl AuditLog {
     #[inline(never)]
     fn write_group<'l>(
         &self,
-        lines: impl ExactSizeIterator<Item = Line<'l>>,
+        lines: impl Iterator<Item = Line<'l>>,
         sync: Sync,
     ) -> Result<(), AuditUnwritable> {
-        if lines.len() == 0 {
+        let mut lines = lines.peekable();
+        if lines.peek().is_none() {
             return Ok(());
         }
         let mut copies = Copies::default();

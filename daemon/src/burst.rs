@@ -18,10 +18,10 @@ use std::{
 use keyagent_common::{error::ErrorCode, op::OperationCode};
 use keyagent_core::{
     caller::Caller,
-    engine::{Facts, Request},
+    engine::{self, Facts, Request},
     ops::{OperationError, Work},
     policy::Rights,
-    reply::{NoRoom, REPLY_OVERHEAD_BYTES, ReplyBuffer},
+    reply::{NoRoom, ReplyBuffer},
 };
 use keyagent_sys::thread;
 
@@ -42,7 +42,7 @@ use watching::begin_watch;
 pub(crate) use watching::{Watching, watched};
 
 /// Most requests answered in one burst; announced as the limit of requests in flight.
-pub(crate) const MAX_IN_FLIGHT: usize = 1024;
+pub(crate) const MAX_IN_FLIGHT: usize = engine::MAX_ITEMS;
 /// Nonces and data keys are drawn in pieces of at most this many bytes.
 pub(crate) const ENTROPY_BYTES: usize = 4096;
 
@@ -95,6 +95,19 @@ pub(crate) struct Scratch<'s> {
     pub(crate) stock: &'s mut [u8],
     /// Associated data; nothing secret.
     pub(crate) associated_data: &'s mut Vec<u8>,
+    /// What the output is.
+    pub(crate) room: Room,
+}
+
+/// Where the replies go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// A worker's output: nearly every reply fits.
+    Ordinary,
+    /// A large buffer: every reply fits.
+    Large,
+    /// A worker's output, since no large buffer was to be had: what needs one is refused.
+    Starved,
 }
 
 /// What a burst came to.
@@ -114,7 +127,9 @@ pub(crate) enum BurstEnd {
     NeedMore(usize),
     /// Send the answer, then go on with the rest of the input.
     Again,
-    /// The same after an operation on the agent, which may have taken long: others have their turn first.
+    /// The reply to the first request may be too long for this output: it wants a large one. Nothing was done.
+    NeedRoom,
+    /// As [`Self::Again`], after an operation on the agent, which may have taken long: others have their turn first.
     OnTheAgent,
     /// One request waits for something to happen; the others wait behind it.
     Watching(Watching),
@@ -240,9 +255,24 @@ fn on_data<'b>(
             Ok(None) => break BurstEnd::NeedMore(frame_bytes_needed(rest)),
             Err(_) => break refuse_broken_frame(&mut replies),
         };
-        let reply_bytes = frame.body.len() + REPLY_OVERHEAD_BYTES;
-        if frame.is_on_the_agent() || facts.len() >= MAX_IN_FLIGHT || replies.room() < reply_bytes {
+        if frame.is_on_the_agent() || facts.len() >= MAX_IN_FLIGHT {
             break if consumed == 0 { BurstEnd::Close } else { BurstEnd::Again };
+        }
+        if replies.room() < frame.reply_bytes() {
+            match scratch.room {
+                _ if consumed > 0 => break BurstEnd::Again,
+                Room::Ordinary => break BurstEnd::NeedRoom,
+                Room::Large => break BurstEnd::Close,
+                // Nothing of it is decoded, so there is nothing to record.
+                Room::Starved => {
+                    consumed += frame.header.frame_bytes();
+                    let refused = replies.error(frame.header.request_id, ErrorCode::Busy, &NO_BUFFER);
+                    if refused.is_err() {
+                        break BurstEnd::Close;
+                    }
+                    continue;
+                }
+            }
         }
         consumed += frame.header.frame_bytes();
         Counters::add(&shared.counters.operations, 1);
@@ -261,13 +291,16 @@ fn on_data<'b>(
     };
     let alerts = tally::count(shared, speaker, &facts);
     let needed = shared.key_usage.count(&guard, &facts, now_unix);
-    let (touched_keys, requests) = (!facts.is_empty(), facts.len());
+    let (touched_keys, requests) = (!facts.is_empty(), tally::requests(&facts));
+    Counters::add(&shared.counters.operations, requests.saturating_sub(facts.len()) as u64);
     let answer = Pending { replies, facts }.commit(&shared.audit, &speaker.caller());
     let end = if answer.is_complete() { end } else { BurstEnd::Close };
     drop(entropy);
     drop(guard);
-    // Before the answer leaves: no crash may make a count too low.
-    needed.store(shared);
+    if answer.is_recorded() {
+        // Before the answer leaves: no crash may make a count too low. Refused, nothing was used.
+        needed.store(shared);
+    }
     if touched_keys {
         shared.metrics.took(began.elapsed(), requests);
         shared.note_use();

@@ -6,7 +6,7 @@ use keyagent_common::{
     op::ErrorReply,
 };
 use keyagent_core::{
-    audit::record::{Details, Event, OnBehalfOf, Peer, Via},
+    audit::record::{self, Details, Event, OnBehalfOf, Outcome, Peer, Via},
     caller::Caller,
     engine::Facts,
     reply::{NoRoom, ReplyBuffer},
@@ -63,7 +63,7 @@ impl<'b> Pending<'b, '_> {
         if cfg!(feature = "benchmark-without-audit") {
             return Ok(());
         }
-        log.append_each(self.facts.iter().map(|facts| line(facts, caller)))
+        log.append_each(self.facts.iter().flat_map(|facts| lines(facts, caller)))
     }
 
     /// Rewrites the buffer: audited replies are wiped and answered with an error, others are kept, in order.
@@ -116,6 +116,36 @@ const REFUSAL: ErrorReply<'static> = ErrorReply {
 /// The same where only the budget is in the way.
 const BUDGET_USED_UP: ErrorReply<'static> =
     ErrorReply { what: "the audit log's budget is used up, so nothing was done", ..REFUSAL };
+
+/// One line; of a batch as many as its outcomes take, each of them complete in itself.
+fn lines<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> impl Iterator<Item = Line<'a>> {
+    let single = facts.batch.is_none().then(|| line(facts, caller));
+    let outcomes = facts.batch.as_ref().map_or(&[][..], |batch| &batch.outcomes);
+    single.into_iter().chain(record::pages(outcomes).map(|page| line_of_items(facts, page, caller)))
+}
+
+/// What became of some items of a batch. It fails where none of them succeeded.
+fn line_of_items<'a>(facts: &'a Facts<'_>, outcomes: &'a [Outcome<'a>], caller: &'a Caller<'_>) -> Line<'a> {
+    let failed = outcomes.iter().all(|outcome| outcome.failure.is_some());
+    let failure = outcomes.first().filter(|_| failed).and_then(|outcome| outcome.failure);
+    let single = outcomes.first().filter(|_| outcomes.len() == 1);
+    let total = |of: fn(&Outcome<'_>) -> u64| outcomes.iter().map(of).fold(0, u64::saturating_add);
+    let details = Details {
+        key_id: single.and_then(|outcome| outcome.version.map(|(id, _)| id)),
+        version: single.and_then(|outcome| outcome.version.map(|(_, number)| number)),
+        bytes: Some(total(|outcome| outcome.bytes)),
+        count: Some(total(|outcome| outcome.count)),
+        code: failure.map(|failure| failure.code() as u16),
+        context: &facts.context,
+        outcomes,
+        ..Details::default()
+    };
+    Line {
+        event: Event::Operation { name: facts.operation.name(), details },
+        error: failure.map(keyagent_core::ops::OperationError::what),
+        ..line(facts, caller)
+    }
+}
 
 fn line<'a>(facts: &'a Facts<'_>, caller: &'a Caller<'_>) -> Line<'a> {
     let details = Details {

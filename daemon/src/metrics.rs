@@ -61,10 +61,15 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts one request.
     pub(crate) fn count(&self, operation: OperationCode, outcome: Outcome) {
+        self.count_many(operation, outcome, 1);
+    }
+
+    /// Counts requests that ended alike.
+    pub(crate) fn count_many(&self, operation: OperationCode, outcome: Outcome, requests: u64) {
         let place = OperationCode::ALL.binary_search(&operation).ok();
         let counters = place.and_then(|place| self.operations.get(place));
         if let Some(counter) = counters.and_then(|counters| counters.get(outcome as usize)) {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(requests, Ordering::Relaxed);
         }
     }
 

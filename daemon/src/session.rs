@@ -43,7 +43,7 @@ use crate::{
     state::Shared,
     worker::{Worker, WorkerScratch},
 };
-use answer::Input;
+use answer::{Input, LargeRoom};
 use carry::{Carry, Homeless};
 use link::{Link, Unsent};
 use pace::Pace;
@@ -72,6 +72,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, socket: OwnedFd, speaker: Speaker)
         due: None,
         pace: Pace::default(),
         watching: None,
+        needs_room: false,
         closing: false,
     };
     let mut link = Link::new(socket.as_fd());
@@ -87,6 +88,8 @@ struct Session {
     pace: Pace,
     /// A request that waits for something to happen; nothing else is answered until then.
     watching: Option<Watching>,
+    /// The next reply may be longer than a worker's output.
+    needs_room: bool,
     /// The peer broke the protocol: the connection ends with the replies that are unsent.
     closing: bool,
 }
@@ -96,16 +99,20 @@ impl Session {
         if let Some(watching) = self.watching.take() {
             return self.watch(worker, link, watching).await;
         }
+        let large = match std::mem::take(&mut self.needs_room) {
+            true => Some(large_room(worker).await?),
+            false => None,
+        };
         let received = match self.carry {
             Carry::Nothing => {
                 self.due = None;
-                self.receive(worker, link).await?
+                self.receive(worker, link, large).await?
             }
-            Carry::Waiting(..) => self.take_turn(worker, link).await?,
+            Carry::Waiting(..) => self.take_turn(worker, link, large).await?,
             Carry::Begun(..) | Carry::Frame { .. } | Carry::Refused(_) => {
                 // From the frame's first byte on, however slowly the others come.
                 let due = *self.due.get_or_insert_with(|| Instant::now() + DEADLINE);
-                timeout_at(due, self.receive(worker, link)).await.map_err(|_| Ended)??
+                timeout_at(due, self.receive(worker, link, large)).await.map_err(|_| Ended)??
             }
         };
         match received {
@@ -119,7 +126,12 @@ impl Session {
     }
 
     /// Waits for bytes and answers what is complete.
-    async fn receive(&mut self, worker: &Worker, link: &mut Link<'_>) -> Result<Received, Ended> {
+    async fn receive(
+        &mut self,
+        worker: &Worker,
+        link: &mut Link<'_>,
+        mut large: Option<LargeRoom>,
+    ) -> Result<Received, Ended> {
         loop {
             self.pace.keep(link).await?;
             link.make_room(false).await?;
@@ -144,7 +156,8 @@ impl Session {
                     continue;
                 }
                 Carry::Frame { lease, needed, .. } => {
-                    return self.answer_lease(&worker.shared, link, &mut scratch, lease, 0..needed);
+                    let frame = (lease, 0..needed);
+                    return self.answer_lease(&worker.shared, link, &mut scratch, frame, large.take());
                 }
                 Carry::Refused(left) => {
                     scratch.input.wipe_range(0..count);
@@ -156,7 +169,7 @@ impl Session {
                 }
             };
             let input = Input { carried, length: carried + count, peeked, drained };
-            return self.answer_scratch(&worker.shared, link, &mut scratch, input);
+            return self.answer_scratch(&worker.shared, link, &mut scratch, input, large.take());
         }
     }
 
@@ -186,14 +199,19 @@ impl Session {
     }
 
     /// Answers frames that were received before, after the others had their turn.
-    async fn take_turn(&mut self, worker: &Worker, link: &mut Link<'_>) -> Result<Received, Ended> {
+    async fn take_turn(
+        &mut self,
+        worker: &Worker,
+        link: &mut Link<'_>,
+        large: Option<LargeRoom>,
+    ) -> Result<Received, Ended> {
         yield_now().await;
         link.make_room(true).await?;
         let mut scratch = scratch(worker).await?;
         let Carry::Waiting(lease, range) = std::mem::replace(&mut self.carry, Carry::Nothing) else {
             return Ok(Received::Done);
         };
-        self.answer_lease(&worker.shared, link, &mut scratch, lease, range)
+        self.answer_lease(&worker.shared, link, &mut scratch, (lease, range), large)
     }
 
     /// Waits for a buffer that is large enough for a frame; without one the frame is refused.
@@ -276,6 +294,14 @@ impl Session {
             Some(unsent) => link.send_the_rest(unsent).await,
             None => Ok(()),
         }
+    }
+}
+
+/// A large buffer for replies; none where none is free for a long time.
+async fn large_room(worker: &Worker) -> Result<LargeRoom, Ended> {
+    match timeout(BUFFER_DEADLINE, worker.shared.buffers.lease(MAX_FRAME_BYTES)).await {
+        Ok(lease) => Ok(LargeRoom::Found(lease.ok_or(Ended)?)),
+        Err(_) => Ok(LargeRoom::Starved),
     }
 }
 

@@ -9,6 +9,8 @@ use crate::codec::{BorrowDecode, Encode};
 pub const PROTOCOL_VERSION: u16 = 1;
 /// Bit of [`HelloReply::features`]: requests may begin with an [`OnBehalfOf`].
 pub const FEATURE_ON_BEHALF_OF: u64 = 1;
+/// Bit of [`HelloReply::features`]: `batch` is there, with as many items at most as may be in flight.
+pub const FEATURE_BATCH: u64 = 1 << 1;
 /// Longest client name of `hello`, in bytes.
 pub const MAX_CLIENT_NAME_BYTES: usize = 64;
 

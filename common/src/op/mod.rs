@@ -11,9 +11,9 @@ mod oversight;
 mod recovery;
 
 pub use agent::{
-    Check, CheckResult, FEATURE_ON_BEHALF_OF, Field, Health, HealthReply, Hello, HelloReply, HelloRequest,
-    Limits, Lock, LockReply, MAX_CLIENT_NAME_BYTES, OnBehalfOf, PROTOCOL_VERSION, Reload, ReloadReply,
-    Status, StatusReply, Stop, Unlock, UnlockReply, UnlockRequest,
+    Check, CheckResult, FEATURE_BATCH, FEATURE_ON_BEHALF_OF, Field, Health, HealthReply, Hello, HelloReply,
+    HelloRequest, Limits, Lock, LockReply, MAX_CLIENT_NAME_BYTES, OnBehalfOf, PROTOCOL_VERSION, Reload,
+    ReloadReply, Status, StatusReply, Stop, Unlock, UnlockReply, UnlockRequest,
 };
 pub use data::{
     DataKey, DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest, DataKeyReply, DataKeyRequest, Decrypt,

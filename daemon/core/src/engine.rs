@@ -27,8 +27,10 @@ use crate::{
     reply::ReplyBuffer,
 };
 
+mod batch;
 mod states;
 
+pub use batch::{Batched, MAX_ITEMS, batch_needs};
 pub use states::KEPT_STATES;
 pub(crate) use states::Secrets;
 use states::States;
@@ -77,6 +79,9 @@ pub struct Facts<'r> {
     pub rule: Option<Arc<str>>,
     /// For whom it was asked, by the word of the caller.
     pub on_behalf_of: Option<OnBehalf>,
+    /// Of a batch that was answered item by item; then `operation` is that of the items, `key`, `context` and `rule`
+    /// are what all of them have in common, and there is no failure of the whole.
+    pub batch: Option<Box<Batched<'r>>>,
 }
 
 impl Facts<'_> {
@@ -93,8 +98,16 @@ impl Facts<'_> {
             failure: None,
             rule: None,
             on_behalf_of: None,
+            batch: None,
         }
     }
+}
+
+/// One request while it is answered.
+struct Attempt<'r> {
+    facts: Facts<'r>,
+    /// The key and the context, as soon as they are known.
+    subject: Option<(&'r Key, Context<'r>)>,
 }
 
 /// Runs one operation and fills in what the record has to say of it.
@@ -104,7 +117,7 @@ type Runner<'r, A> = fn(
     Request<'r>,
     &mut Work<'_>,
     &mut ReplyBuffer<'_>,
-    &mut Facts<'r>,
+    &mut Attempt<'r>,
 ) -> Result<(), OperationError>;
 
 /// For whom a delegate asked; its own word.
@@ -212,8 +225,21 @@ impl<A: Arena> Engine<A> {
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
     ) -> Option<Facts<'r>> {
+        if request.operation == OperationCode::Batch {
+            return Some(self.answer_batch(caller, request, work, replies));
+        }
         let run = Self::runner(request.operation)?;
-        Some(self.answer(run, caller, request, work, replies))
+        let Attempt { mut facts, subject } = self.attempt(run, caller, request, work, replies);
+        facts.context = self.context_hashes(subject);
+        facts.on_behalf_of = OnBehalf::of(caller);
+        Some(facts)
+    }
+
+    /// What the record says of a context.
+    fn context_hashes<'r>(&self, subject: Option<(&Key, Context<'r>)>) -> Vec<(&'r str, [u8; 16])> {
+        let Some((key, context)) = subject else { return Vec::new() };
+        let hashed = |(name, value)| (name, self.keyring.context_value_hash(&key.uid, name, value));
+        context.pairs().map(hashed).collect()
     }
 
     /// What runs an operation on data.
@@ -256,24 +282,24 @@ impl<A: Arena> Engine<A> {
         }
     }
 
-    fn answer<'r>(
+    /// Does it, and writes the reply, whatever becomes of it.
+    fn attempt<'r>(
         &'r self,
         run: Runner<'r, A>,
         caller: &Caller<'_>,
         request: Request<'r>,
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
-    ) -> Facts<'r> {
-        let mut facts = Facts::of(request, replies.len());
-        facts.on_behalf_of = OnBehalf::of(caller);
-        if let Err(failure) = run(self, caller, request, work, replies, &mut facts) {
-            replies.truncate(facts.reply_start);
-            facts.failure = Some(failure);
+    ) -> Attempt<'r> {
+        let mut attempt = Attempt { facts: Facts::of(request, replies.len()), subject: None };
+        if let Err(failure) = run(self, caller, request, work, replies, &mut attempt) {
+            replies.truncate(attempt.facts.reply_start);
+            attempt.facts.failure = Some(failure);
             // The buffer was chosen to have room for an error; if even that fails, the client sees the
             // connection end, and the record says why.
             let _ = replies.error(request.id, failure.code(), &error_reply(failure));
         }
-        facts
+        attempt
     }
 
     /// `random`: no key, but a right.
@@ -283,7 +309,7 @@ impl<A: Arena> Engine<A> {
         request: Request<'r>,
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
-        facts: &mut Facts<'r>,
+        Attempt { facts, .. }: &mut Attempt<'r>,
     ) -> Result<(), OperationError> {
         let decoded = codec::decode(request.body).map_err(|_| OperationError::Malformed)?;
         let authorized = caller.authorize_without_key::<Random>(work.meter).map_err(|refusal| {
@@ -302,17 +328,13 @@ impl<A: Arena> Engine<A> {
         request: Request<'r>,
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
-        facts: &mut Facts<'r>,
+        Attempt { facts, subject }: &mut Attempt<'r>,
     ) -> Result<(), OperationError> {
         let decoded: O::Request<'r> = codec::decode(request.body).map_err(|_| OperationError::Malformed)?;
         facts.bytes = O::payload_bytes(&decoded) as u64;
         let (key, version, permission) = self.resolve::<O>(caller, O::target(&decoded), facts)?;
         let context = Context::parse(O::context(&decoded)).map_err(|_| OperationError::InvalidContext)?;
-        facts.context.extend(
-            context
-                .pairs()
-                .map(|(name, value)| (name, self.keyring.context_value_hash(&key.uid, name, value))),
-        );
+        *subject = Some((key, context));
         let grant = permission.settle(context, work.meter).map_err(|refusal| {
             facts.rule = refusal.rule;
             refusal.error

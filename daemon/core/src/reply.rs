@@ -11,6 +11,17 @@ use keyagent_common::{
 /// Most bytes of a reply that is not payload: header, fields, error texts.
 pub const REPLY_OVERHEAD_BYTES: usize = 1024;
 
+/// Bytes of a reply before the frames that are its payload.
+pub const NESTED_HEAD_BYTES: usize = HEADER_BYTES + size_of::<u64>();
+
+/// A reply that was begun and not ended.
+#[derive(Debug)]
+#[must_use]
+pub struct Nested {
+    request_id: u32,
+    start: usize,
+}
+
 /// The reply does not fit into what is left of the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no room left for the reply")]
@@ -80,6 +91,20 @@ impl<'b> ReplyBuffer<'b> {
         self.frame(request_id, code as u16, body, 0).map(|_| ())
     }
 
+    /// Begins a success reply whose payload is frames: those that are written until [`Self::end_nested`].
+    pub fn begin_nested(&mut self, request_id: u32) -> Result<Nested, NoRoom> {
+        let start = self.filled;
+        self.frame(request_id, 0, &0_u64, 0)?;
+        Ok(Nested { request_id, start })
+    }
+
+    /// Ends it: all that was written since is its one field.
+    pub fn end_nested(&mut self, Nested { request_id, start }: Nested) -> Result<(), NoRoom> {
+        let payload = self.filled.checked_sub(start + NESTED_HEAD_BYTES).ok_or(NoRoom)?;
+        self.filled = start;
+        self.frame(request_id, 0, &(payload as u64), payload).map(|_| ())
+    }
+
     /// A whole frame that was made before.
     pub fn raw(&mut self, frame: &[u8]) -> Result<(), NoRoom> {
         let place = self.bytes.get_mut(self.filled..self.filled + frame.len()).ok_or(NoRoom)?;
@@ -109,7 +134,7 @@ impl<'b> ReplyBuffer<'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyagent_common::op::{Empty, EncryptReply, EncryptReplyHead};
+    use keyagent_common::op::{BatchReply, Empty, EncryptReply, EncryptReplyHead};
 
     #[test]
     fn a_payload_written_in_place_decodes_as_the_typed_reply() {
@@ -121,6 +146,23 @@ mod tests {
         let header = Header::parse(header).unwrap().unwrap();
         assert_eq!((header.request_id, header.code, header.body_bytes), (9, 0, body.len()));
         assert_eq!(codec::decode::<EncryptReply<'_>>(body), Ok(EncryptReply { version: 3, envelope: b"ab" }));
+    }
+
+    #[test]
+    fn frames_within_a_frame_are_its_one_field() {
+        let mut bytes = [0; 128];
+        let mut replies = ReplyBuffer::new(&mut bytes);
+        replies.success(1, &Empty {}).unwrap();
+        let nested = replies.begin_nested(9).unwrap();
+        replies.success(0, &7_u32).unwrap();
+        replies.success(1, &8_u32).unwrap();
+        replies.end_nested(nested).unwrap();
+        let (header, body) = replies.frames()[HEADER_BYTES..].split_at(HEADER_BYTES);
+        let header = Header::parse(header).unwrap().unwrap();
+        assert_eq!((header.request_id, header.code, header.body_bytes), (9, 0, body.len()));
+        let results = codec::decode::<BatchReply<'_>>(body).unwrap().results;
+        let wanted = [codec::frame(0, 0, &7_u32).unwrap(), codec::frame(1, 0, &8_u32).unwrap()];
+        assert_eq!(results, [&wanted[0][..], &wanted[1][..]].concat());
     }
 
     #[test]

@@ -67,13 +67,25 @@ impl Floods {
         *lines > LINES_IN_PERIOD && (self.sums.len() < MAX_SUMS || self.sums.contains_key(&kind))
     }
 
-    /// Counts a line that was not written.
+    /// Counts a line that was not written; of a batch, each of its items.
     pub(super) fn count(&mut self, line: &Line<'_>) {
-        let (Some(kind), Some(peer)) = (kind(line), line.peer) else { return };
+        let Some(kind @ (uid, operation, _)) = kind(line) else { return };
+        let Event::Operation { details, .. } = line.event else { return self.add(line, kind, 1) };
+        if details.outcomes.is_empty() {
+            return self.add(line, kind, 1);
+        }
+        for outcome in details.outcomes {
+            let code = outcome.failure.map(|failure| failure.code() as u16);
+            self.add(line, (uid, operation, code), outcome.count);
+        }
+    }
+
+    fn add(&mut self, line: &Line<'_>, kind: Kind, more: u64) {
+        let Some(peer) = line.peer else { return };
         let before = self.sums.get(&kind).map_or(0, |sum| sum.count);
         let sum = Sum {
             kind,
-            count: before.saturating_add(1),
+            count: before.saturating_add(more),
             peer,
             unit: line.via.unit.map(str::to_owned),
             socket: line.via.socket.map(str::to_owned),

@@ -1,10 +1,17 @@
 //! Randomness of one burst.
 
 use keyagent_common::op::OperationCode;
-use keyagent_core::entropy::{Entropy, EntropyFailed};
+use keyagent_core::{
+    cipher::NONCE_BYTES,
+    engine,
+    entropy::{Entropy, EntropyFailed},
+};
 use keyagent_sys::{bytes, random};
 
-use super::frames::next_frame;
+use super::frames::{Frame, next_frame};
+
+/// Longer ones are drawn for themselves, where they shall be.
+const MAX_FROM_STOCK: usize = 64;
 
 /// Random bytes for the requests already received in this burst: drawn when first needed, given out by
 /// position, and wiped with the burst, so that no snapshot of the machine can repeat a nonce.
@@ -24,9 +31,9 @@ impl<'s> BurstEntropy<'s> {
         while let Ok(Some(frame)) = next_frame(input) {
             frames += 1;
             expected += match frame.operation {
-                Some(OperationCode::Encrypt) => 24,
-                Some(OperationCode::DataKey) => 24 + 32,
-                _ => 0,
+                Some(OperationCode::Batch) => of_items(&frame),
+                Some(operation) => of_one(operation),
+                None => 0,
             };
             input = input.get(frame.header.frame_bytes()..).unwrap_or_default();
         }
@@ -52,8 +59,26 @@ impl<'s> BurstEntropy<'s> {
     }
 }
 
+/// What a request needs at most; what is drawn in vain is wiped with the rest.
+fn of_one(operation: OperationCode) -> usize {
+    match operation {
+        OperationCode::Encrypt | OperationCode::Rewrap => NONCE_BYTES,
+        OperationCode::DataKey => NONCE_BYTES + 32,
+        _ => 0,
+    }
+}
+
+/// What the items of a batch need: they were received with it.
+fn of_items(frame: &Frame<'_>) -> usize {
+    engine::batch_needs(frame.request_body())
+        .map_or(0, |(operation, items, _)| of_one(operation) * items.count())
+}
+
 impl Entropy for BurstEntropy<'_> {
     fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyFailed> {
+        if out.len() > MAX_FROM_STOCK {
+            return random::fill(out).map_err(|_| EntropyFailed);
+        }
         if self.filled - self.used < out.len() {
             self.draw(out.len())?;
         }

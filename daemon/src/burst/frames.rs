@@ -1,9 +1,11 @@
 //! Frames at the front of what was received.
 
 use keyagent_common::{
+    codec,
     frame::{FrameError, HEADER_BYTES, Header},
-    op::OperationCode,
+    op::{OnBehalfOf, OperationCode},
 };
+use keyagent_core::{engine, ops, reply::REPLY_OVERHEAD_BYTES};
 
 /// A complete frame at the front of some bytes.
 #[derive(Clone, Copy)]
@@ -44,6 +46,28 @@ impl Frame<'_> {
                     | OperationCode::MasterRotate
             )
         )
+    }
+}
+
+impl<'r> Frame<'r> {
+    /// The body behind whom it is asked for; nothing where that is not said although it should be.
+    pub(super) fn request_body(&self) -> &'r [u8] {
+        if !self.header.on_behalf_of {
+            return self.body;
+        }
+        codec::decode_front::<OnBehalfOf<'_>>(self.body).map_or(&[], |(_, body)| body)
+    }
+
+    /// Most bytes of the frame that answers an operation on data, or what is none.
+    pub(super) fn reply_bytes(&self) -> usize {
+        match self.operation {
+            Some(OperationCode::Batch) => {
+                engine::batch_needs(self.request_body()).map_or(REPLY_OVERHEAD_BYTES, |(.., bytes)| bytes)
+            }
+            Some(operation) => ops::frame_bytes_at_most(operation, self.body.len())
+                .max(self.body.len() + REPLY_OVERHEAD_BYTES),
+            None => REPLY_OVERHEAD_BYTES,
+        }
     }
 }
 

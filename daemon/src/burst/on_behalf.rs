@@ -52,16 +52,6 @@ pub(super) fn refuse<'r>(
         gid: None,
         unit: Some(unit).filter(|unit| !unit.is_empty()).map(Box::from),
     });
-    Facts {
-        operation,
-        request_id,
-        reply_start,
-        key: None,
-        version: None,
-        bytes: 0,
-        context: Vec::new(),
-        failure: Some(failure),
-        rule: None,
-        on_behalf_of,
-    }
+    let request = Request { operation, id: request_id, body: frame.body };
+    Facts { failure: Some(failure), on_behalf_of, ..Facts::of(request, reply_start) }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use keyagent_common::op::WatchSeverity;
-use keyagent_core::{engine::Facts, ops::OperationError};
+use keyagent_common::op::{OperationCode, WatchSeverity};
+use keyagent_core::{audit::record, engine::Facts, ops::OperationError};
 
 use super::Speaker;
 use crate::{
@@ -17,16 +17,34 @@ use crate::{
 pub(super) fn count(shared: &Shared, speaker: &Speaker, facts: &[Facts<'_>]) -> Vec<(Subject, usize)> {
     let mut alerts = Vec::new();
     for facts in facts {
-        let Some(failure) = facts.failure else {
-            shared.metrics.count(facts.operation, Outcome::Ok);
-            continue;
-        };
-        shared.metrics.count(facts.operation, Outcome::of(failure.code()));
-        match failure {
-            OperationError::DoesNotOpen | OperationError::UnknownKeyId => {
-                let now = Instant::now();
+        if let Some(batch) = &facts.batch {
+            shared.metrics.count(OperationCode::Batch, Outcome::Ok);
+            for record::Outcome { key, failure, count, .. } in &batch.outcomes {
+                count_one(shared, speaker, (facts.operation, *key, *failure), *count, &mut alerts);
+            }
+        } else {
+            count_one(shared, speaker, (facts.operation, facts.key, facts.failure), 1, &mut alerts);
+        }
+    }
+    alerts
+}
+
+/// So many requests that came to the same.
+fn count_one(
+    shared: &Shared,
+    speaker: &Speaker,
+    (operation, key, failure): (OperationCode, Option<&str>, Option<OperationError>),
+    count: u64,
+    alerts: &mut Vec<(Subject, usize)>,
+) {
+    let outcome = failure.map_or(Outcome::Ok, |failure| Outcome::of(failure.code()));
+    shared.metrics.count_many(operation, outcome, count);
+    match failure {
+        Some(OperationError::DoesNotOpen | OperationError::UnknownKeyId) => {
+            let now = Instant::now();
+            for _ in 0..count {
                 shared.failures.count(now);
-                let key = facts.key.map(|key| Subject::Key(key.to_owned()));
+                let key = key.map(|key| Subject::Key(key.to_owned()));
                 let unit = speaker.principal.unit.as_deref().map(str::to_owned);
                 let caller = Subject::Caller { uid: speaker.principal.uid, unit };
                 for subject in key.into_iter().chain([caller]) {
@@ -34,11 +52,16 @@ pub(super) fn count(shared: &Shared, speaker: &Speaker, facts: &[Facts<'_>]) -> 
                     alerts.extend(failures.map(|failures| (subject, failures)));
                 }
             }
-            OperationError::Denied => Counters::add(&shared.counters.denied, 1),
-            _ => {}
         }
+        Some(OperationError::Denied) => Counters::add(&shared.counters.denied, count),
+        _ => {}
     }
-    alerts
+}
+
+/// How many requests were answered, the items of batches among them.
+pub(super) fn requests(facts: &[Facts<'_>]) -> usize {
+    let items = |facts: &Facts<'_>| facts.batch.as_ref().map_or(1, |batch| batch.items());
+    usize::try_from(facts.iter().map(items).sum::<u64>()).unwrap_or(usize::MAX)
 }
 
 /// More decryptions of one key, or of one caller, failed than are tolerated.

@@ -3,6 +3,7 @@
 use std::{ops::Range, sync::atomic::Ordering};
 
 use keyagent_common::frame::{HEADER_BYTES, Header};
+use keyagent_sys::memory::LockedBuffer;
 
 use super::{
     Ended, Received, Session,
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     buffers::{Lease, MEDIUM_FRAME, Reserve},
-    burst::{self, Burst, BurstEnd, Scratch},
+    burst::{self, Burst, BurstEnd, Room, Scratch},
     state::Shared,
     worker::WorkerScratch,
 };
@@ -34,6 +35,8 @@ enum Next {
     Turn,
     /// The socket takes no more; the unsent range of the output.
     Write(Range<usize>),
+    /// The next reply may need a large buffer.
+    Grow,
     Close,
 }
 
@@ -49,6 +52,63 @@ pub(super) struct Input {
     pub(super) drained: bool,
 }
 
+/// Room for replies that may be longer than a worker's output.
+pub(super) enum LargeRoom {
+    Found(Lease),
+    /// None was free for a long time.
+    Starved,
+}
+
+/// The output of a turn: the worker's, or a lease that replies have waited for.
+enum Output<'o> {
+    Worker(&'o mut LockedBuffer, Room),
+    Large(Lease),
+}
+
+impl<'o> Output<'o> {
+    fn choose(worker: &'o mut LockedBuffer, large: Option<LargeRoom>) -> Self {
+        match large {
+            None => Self::Worker(worker, Room::Ordinary),
+            Some(LargeRoom::Starved) => Self::Worker(worker, Room::Starved),
+            Some(LargeRoom::Found(lease)) => Self::Large(lease),
+        }
+    }
+
+    fn room(&self) -> Room {
+        match self {
+            Self::Worker(_, room) => *room,
+            Self::Large(_) => Room::Large,
+        }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        match self {
+            Self::Worker(buffer, _) => buffer,
+            Self::Large(lease) => lease,
+        }
+    }
+
+    /// Takes what the socket did not take out of it, and wipes it; a lease is wiped when it is given back.
+    fn finish(self, next: &Next, written: usize, reserve: &mut Reserve) -> Result<Option<Unsent>, Ended> {
+        match self {
+            Self::Worker(buffer, _) => {
+                let unsent = match next {
+                    Next::Write(range) => {
+                        Unsent::keep(buffer.get(..range.end).ok_or(Ended)?, range.start, reserve)
+                    }
+                    _ => Ok(None),
+                };
+                buffer.wipe_range(0..written);
+                unsent
+            }
+            Self::Large(lease) => Ok(match next {
+                Next::Write(range) => Some(Unsent { lease, range: range.clone() }),
+                _ => None,
+            }),
+        }
+    }
+}
+
 impl Session {
     /// Answers what lies in the worker's scratch, then wipes it.
     pub(super) fn answer_scratch(
@@ -57,12 +117,15 @@ impl Session {
         link: &mut Link<'_>,
         scratch: &mut WorkerScratch,
         got: Input,
+        large: Option<LargeRoom>,
     ) -> Result<Received, Ended> {
         let WorkerScratch { input, output, stock, associated_data, reserve } = scratch;
+        let mut output = Output::choose(output, large);
         let received = input.get(..got.length).ok_or(Ended)?;
+        let mut workspace = Scratch { stock, associated_data, room: output.room() };
         let Progress { consumed, written, next } =
-            self.answer(shared, link, received, output, &mut Scratch { stock, associated_data });
-        let unsent = keep_unsent(output, &next, reserve);
+            self.answer(shared, link, received, output.bytes(), &mut workspace);
+        let unsent = output.finish(&next, written, reserve);
         let result = match why(&next) {
             None => Err(Ended),
             Some(why) if got.peeked => self.leave_in_socket(link, input, got, consumed, why),
@@ -71,7 +134,6 @@ impl Session {
                 Carry::from_scratch(&shared.buffers, reserve, rest, why).map(|kept| self.carry_on(kept))
             }
         };
-        output.wipe_range(0..written);
         input.wipe_range(0..got.length);
         Ok(send_or(unsent?, result?))
     }
@@ -82,11 +144,11 @@ impl Session {
         shared: &Shared,
         link: &mut Link<'_>,
         scratch: &mut WorkerScratch,
-        mut lease: Lease,
-        mut range: Range<usize>,
+        (mut lease, mut range): (Lease, Range<usize>),
+        large: Option<LargeRoom>,
     ) -> Result<Received, Ended> {
         let WorkerScratch { output, stock, associated_data, reserve, .. } = scratch;
-        let mut workspace = Scratch { stock, associated_data };
+        let mut workspace = Scratch { stock, associated_data, room: Room::Large };
         if let Some((input, large_output)) = lease.split_large() {
             let input_bytes = input.len();
             let received = input.get(range).ok_or(Ended)?;
@@ -100,14 +162,15 @@ impl Session {
                     Ok(Received::Send(Unsent { lease, range }))
                 }
                 Next::Read(_) | Next::Turn => Ok(Received::Done),
-                Next::Close => Err(Ended),
+                Next::Grow | Next::Close => Err(Ended),
             };
         }
+        let mut output = Output::choose(output, large);
+        workspace.room = output.room();
         let received = lease.get(range.clone()).ok_or(Ended)?;
         let Progress { consumed, written, next } =
-            self.answer(shared, link, received, output, &mut workspace);
-        let unsent = keep_unsent(output, &next, reserve);
-        output.wipe_range(0..written);
+            self.answer(shared, link, received, output.bytes(), &mut workspace);
+        let unsent = output.finish(&next, written, reserve);
         range.start += consumed;
         let why = why(&next).ok_or(Ended)?;
         let kept = Carry::from_lease(&shared.buffers, lease, range, why)?;
@@ -137,6 +200,9 @@ impl Session {
         link.take(input.get_mut(..consumed.saturating_sub(got.carried)).ok_or(Ended)?)?;
         let Why::Incomplete(needed) = why else {
             self.pace.more_is_there();
+            if carried > 0 {
+                self.carry = Carry::Begun(begun, carried);
+            }
             return Ok(Received::Done);
         };
         if consumed == got.length {
@@ -178,6 +244,10 @@ impl Session {
                 (Ok(sent), _) if sent < length => Next::Write(sent..length),
                 (Err(Ended), _) | (Ok(_), BurstEnd::Close) => Next::Close,
                 (Ok(_), BurstEnd::NeedMore(needed)) => Next::Read(needed),
+                (Ok(_), BurstEnd::NeedRoom) => {
+                    self.needs_room = true;
+                    Next::Grow
+                }
                 (Ok(_), BurstEnd::Again) if answered == 0 => Next::Close,
                 (Ok(_), BurstEnd::Again) if bursts < BURSTS_IN_A_TURN && link.has_room() => continue,
                 (Ok(_), BurstEnd::Watching(watching)) => {
@@ -206,15 +276,9 @@ impl Session {
 fn why(next: &Next) -> Option<Why> {
     match next {
         Next::Read(needed) => Some(Why::Incomplete(*needed)),
-        Next::Turn | Next::Write(_) => Some(Why::Later),
+        Next::Turn | Next::Write(_) | Next::Grow => Some(Why::Later),
         Next::Close => None,
     }
-}
-
-/// Takes what the socket did not take out of the worker's output.
-fn keep_unsent(output: &[u8], next: &Next, reserve: &mut Reserve) -> Result<Option<Unsent>, Ended> {
-    let Next::Write(range) = next else { return Ok(None) };
-    Unsent::keep(output.get(..range.end).ok_or(Ended)?, range.start, reserve)
 }
 
 fn send_or(unsent: Option<Unsent>, otherwise: Received) -> Received {

@@ -18,8 +18,10 @@ use super::{
 };
 
 mod event;
+mod outcome;
 
 pub use event::{Bridging, Details, Event};
+pub use outcome::{Outcome, pages};
 
 /// Room made for a line at once; longer ones are possible.
 const USUAL_LINE_BYTES: usize = 512;
@@ -220,6 +222,20 @@ impl Members<'_> {
         self.out.push(b'{');
         write(&mut Members { out: &mut *self.out, first: true });
         self.out.push(b'}');
+    }
+
+    /// Objects by their place, counted from 0.
+    fn outcomes(&mut self, outcomes: &[Outcome<'_>]) {
+        self.object("outcomes", |inner| {
+            for (place, outcome) in (0..).zip(outcomes) {
+                inner.separate();
+                inner.out.push(b'"');
+                push_number(inner.out, place);
+                inner.out.extend_from_slice(b"\":{");
+                outcome.push(&mut Members { out: &mut *inner.out, first: true });
+                inner.out.push(b'}');
+            }
+        });
     }
 
     fn hex(&mut self, name: &'static str, value: &[u8]) {

@@ -37,6 +37,12 @@ pub enum OperationError {
     /// The claims of a new token.
     #[error("these claims cannot be signed")]
     ClaimsRefused(ClaimsFault),
+    /// A batch of an operation that is not on data, or of batches.
+    #[error("this operation cannot be asked for in a batch")]
+    NotInBatch,
+    /// More items, or longer replies to them, than one batch may have.
+    #[error("the batch is larger than the limit")]
+    BatchTooLarge,
     /// The plaintext is longer than a message may be.
     #[error("the message is longer than the limit")]
     TooLarge,
@@ -105,6 +111,7 @@ impl OperationError {
         match self {
             Self::Malformed | Self::BadAssertion => ErrorCode::Malformed,
             Self::NotForOthers
+            | Self::NotInBatch
             | Self::InvalidName
             | Self::InvalidContext
             | Self::InvalidKind
@@ -112,7 +119,9 @@ impl OperationError {
             | Self::InvalidRandomLength
             | Self::InvalidLeeway
             | Self::ClaimsRefused(_) => ErrorCode::InvalidRequest,
-            Self::TooLarge | Self::TokenTooLong | Self::TooManyVersions => ErrorCode::TooLarge,
+            Self::TooLarge | Self::TokenTooLong | Self::TooManyVersions | Self::BatchTooLarge => {
+                ErrorCode::TooLarge
+            }
             Self::UnknownKey => ErrorCode::UnknownKey,
             Self::UnknownKeyId => ErrorCode::UnknownKeyId,
             Self::DoesNotOpen => ErrorCode::DoesNotOpen,
@@ -143,6 +152,8 @@ impl OperationError {
             Self::InvalidRandomLength => "not a number of random bytes",
             Self::InvalidLeeway => "more leeway than is given",
             Self::ClaimsRefused(_) => "these claims cannot be signed",
+            Self::NotInBatch => "this operation cannot be asked for in a batch",
+            Self::BatchTooLarge => "the batch is larger than the limit",
             Self::TooLarge => "the message is longer than the limit",
             Self::TokenTooLong => "the token is longer than the limit",
             Self::TooManyVersions => "too many versions of this key are in use",
@@ -188,6 +199,8 @@ impl OperationError {
             Self::UnknownKey => "no key is made because a name was mistyped",
             Self::KeyDisabled => "an operator disabled it",
             Self::KeyCompromised => "somebody else may know it, so nothing is done with it",
+            Self::NotInBatch => "a batch is of one operation on data",
+            Self::BatchTooLarge => "it has 1024 items at most, and the replies to all of them fit into a frame",
             Self::InvalidTagLength => "a tag has 8 to 32 bytes",
             Self::InvalidRandomLength => "one reply has 1 to 4096 of them",
             Self::InvalidLeeway => "a clock may be wrong by 300 seconds at most",
@@ -223,6 +236,7 @@ impl OperationError {
             Self::KeyDisabled => "an operator can enable it: keyagent keys enable NAME --reason TEXT",
             Self::KeyCompromised => "ask an operator; docs/RUNBOOK.md, \"A compromised key\"",
             Self::Locked => "keyagent unlock",
+            Self::BatchTooLarge => "send it in parts",
             Self::TokenTooLong => "sign fewer claims",
             Self::TooManyVersions => "retire old ones: keyagent keys retire NAME VERSION",
             Self::WrongClass => {

@@ -12,6 +12,7 @@ mod hmac;
 mod jwt;
 mod mac;
 mod random;
+mod reply_bytes;
 mod rewrap;
 mod sealing;
 
@@ -26,6 +27,7 @@ use crate::{
 pub use error::{ClaimsFault, OperationError, TokenFault};
 pub use jwt::check_token_parts;
 pub(crate) use random::random;
+pub use reply_bytes::{frame_bytes_at_most, item_bytes_at_most};
 
 /// What an operation needs beside its request: randomness and scratch space.
 pub struct Work<'w> {

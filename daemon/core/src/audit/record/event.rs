@@ -1,8 +1,6 @@
 //! What can happen, and what each event puts into a line's `metadata`.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-
-use super::{Members, TEXT_CAP};
+use super::{Members, Outcome, TEXT_CAP, outcome::push_key_id};
 use crate::audit::{bridge::SealedBridge, json::push_text};
 
 /// What an operation touched; absent members are left out of the line.
@@ -38,6 +36,8 @@ pub struct Details<'a> {
     pub lift_compromised: bool,
     /// Context names with `HMAC-SHA-256(context hash, key uid || name || 00 || value)[..16]`.
     pub context: &'a [(&'a str, [u8; 16])],
+    /// Of a batch: what became of its items; one of [`super::pages`].
+    pub outcomes: &'a [Outcome<'a>],
 }
 
 /// What a segment's first line says of segments whose keys were random, since the daemon was locked.
@@ -310,10 +310,8 @@ impl Event<'_> {
 
 impl Details<'_> {
     fn push(&self, members: &mut Members<'_>) {
-        if let Some([a, b, c, d, e, f, g, h, i, ..]) = self.key_id {
-            let mut text = [0; 12];
-            let short = Base64UrlUnpadded::encode(&[*a, *b, *c, *d, *e, *f, *g, *h, *i], &mut text);
-            members.text("key_id", short.unwrap_or_default());
+        if let Some(id) = self.key_id {
+            push_key_id(members, id);
         }
         members.optional_number("version", self.version.map(u64::from));
         members.optional_number("bytes", self.bytes);
@@ -344,6 +342,9 @@ impl Details<'_> {
                     inner.hex_value(hash);
                 }
             });
+        }
+        if !self.outcomes.is_empty() {
+            members.outcomes(self.outcomes);
         }
     }
 }

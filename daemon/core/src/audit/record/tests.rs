@@ -1,6 +1,7 @@
 use alloc::{string::String, vec};
 
 use super::*;
+use crate::ops::{OperationError, TokenFault};
 
 fn operation(user_agent: Option<&'static str>) -> Record<'static> {
     Record {
@@ -201,6 +202,15 @@ fn no_line_is_longer_than_a_verifier_reads() {
     let worst: &'static str = String::from_utf8(vec![1; 65_536]).unwrap().leak();
     let names: Vec<String> = (0..16).map(|number| alloc::format!("{number:064}")).collect();
     let context: Vec<(&str, [u8; 16])> = names.iter().map(|name| (name.as_str(), [0xff; 16])).collect();
+    let outcome = Outcome {
+        key: Some("k"),
+        version: Some((&[0xff; 32], u32::MAX)),
+        failure: Some(OperationError::TokenRefused(TokenFault::Form)),
+        rule: None,
+        count: u64::MAX,
+        bytes: u64::MAX,
+    };
+    let outcomes = alloc::vec![outcome; 1024];
     let via = Via {
         unit: Some(worst),
         socket: Some(worst),
@@ -227,6 +237,7 @@ fn no_line_is_longer_than_a_verifier_reads() {
         brake: Some("compromised"),
         lift_compromised: true,
         context: &context,
+        outcomes: pages(&outcomes).max_by_key(|page| page.len()).unwrap(),
     };
     let record = Record {
         segment: u64::MAX,

@@ -34,6 +34,7 @@ const DETAILS: Details<'_> = Details {
     brake: None,
     lift_compromised: false,
     context: &[],
+    outcomes: &[],
 };
 const SALT: [u8; 16] = [0x50; 16];
 

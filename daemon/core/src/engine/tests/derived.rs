@@ -10,8 +10,10 @@ use crate::{
     change::{self, Rotation, Selection, Takeover, VersionChange},
     keyring::{Draft, Reason},
     ops::{ClaimsFault, TokenFault},
+    policy::{Mode, PolicySpec, RuleSpec, Who},
 };
 
+mod batches;
 mod classes;
 mod hmac;
 mod random;
