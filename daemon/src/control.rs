@@ -19,7 +19,7 @@ use keyagent_common::{
     frame::{MAX_LENGTH, MAX_MESSAGE_BYTES},
     key_text::KEY_BYTES,
     op::{
-        Empty, ErrorReply, FEATURE_ON_BEHALF_OF, HelloReply, HelloRequest, Limits, LockReply,
+        Empty, ErrorReply, FEATURE_BATCH, FEATURE_ON_BEHALF_OF, HelloReply, HelloRequest, Limits, LockReply,
         MAX_CLIENT_NAME_BYTES, OperationCode, PROTOCOL_VERSION, ReloadReply, UnlockReply, UnlockRequest,
     },
     report::Report,
@@ -259,7 +259,7 @@ pub(crate) fn hello(
         protocol_max: PROTOCOL_VERSION,
         server: concat!("keyagentd/", env!("CARGO_PKG_VERSION")),
         instance: speaker.instance,
-        features: FEATURE_ON_BEHALF_OF,
+        features: FEATURE_ON_BEHALF_OF | FEATURE_BATCH,
         limits,
     };
     replies.success(id, &reply)
