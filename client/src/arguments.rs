@@ -84,8 +84,16 @@ pub(crate) enum Verb {
     Encrypt(command::encrypt::Arguments),
     /// Decrypt files or standard input
     Decrypt(command::decrypt::Arguments),
+    /// Move what an older version encrypted to the primary version of its key
+    Rewrap(command::rewrap::Arguments),
     /// Say what a ciphertext is, without any key
     Inspect(command::inspect::Arguments),
+    /// Sign and check JSON Web Tokens
+    Jwt(command::jwt::Arguments),
+    /// Write the tag of a value, for an index that does not show it
+    Hmac(command::hmac::Arguments),
+    /// Write random bytes
+    Random(command::random::Arguments),
     /// Show what the agent is doing; exit 1 when it is locked
     Status,
     /// Start the agent in the background, or for the time of a command
@@ -106,8 +114,10 @@ pub(crate) enum Verb {
     Watch(command::watch::Arguments),
     /// Write what the agent counts, in the text format of Prometheus
     Metrics(command::metrics::Arguments),
-    /// List, make, disable and enable keys
+    /// List, make, rotate, configure, retire, disable and destroy keys
     Keys(command::keys::Arguments),
+    /// Put keys into a backup, check one, take one in
+    Backup(command::backup::Arguments),
     /// Read, export and verify the audit log
     Audit(command::audit::Arguments),
     /// Write what the audit log says of a period, as a document
@@ -141,6 +151,22 @@ impl KeyArguments {
         let Some(name) = &self.key else { return Ok(KeyName::DEFAULT) };
         KeyName::parse(name)
             .map_err(|error| usage("not a key name").fact("key", name).why(error.to_string()).into())
+    }
+
+    /// The name of the key, where the usual one cannot be meant: what is needed is said in words.
+    pub(crate) fn named(&self, needed: &str) -> Result<KeyName<'_>, Failure> {
+        if self.key.is_none() {
+            return Err(usage("--key NAME is needed").why(format!("this takes {needed}")).into());
+        }
+        self.key_name()
+    }
+
+    /// Refuses a context where nothing could be bound to it.
+    pub(crate) fn no_context(&self, what: &str) -> Result<(), Failure> {
+        if self.context.is_empty() {
+            return Ok(());
+        }
+        Err(usage(format!("{what} has no context")).why("what belongs to it stands in it").into())
     }
 
     /// The canonical context bytes.
@@ -179,6 +205,24 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// As [`parse_duration`], in hours and days too, from one second to ten years.
+pub(crate) fn parse_long_duration(text: &str) -> Result<Duration, String> {
+    const DAY: f64 = 86_400.0;
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| "a time is a number and s, m, h or d".to_owned())?;
+    let seconds = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        "d" => number * DAY,
+        unit => return Err(format!("{unit:?} is no unit of time; use s, m, h or d")),
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if (1.0..=DAY * 3660.0).contains(&seconds) => Ok(time),
+        _ => Err("a time is between 1 second and 10 years".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +255,16 @@ mod tests {
         assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
         for bad in ["", "s", "0s", "-1s", "5h", "NaN", "inf", "1e999"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn long_times_have_more_units() {
+        assert_eq!(parse_long_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_long_duration("1.5h"), Ok(Duration::from_mins(90)));
+        assert_eq!(parse_long_duration("30d"), Ok(Duration::from_hours(720)));
+        for bad in ["", "h", "0s", "500ms", "-1d", "NaN", "inf", "11000d", "1y"] {
+            assert!(parse_long_duration(bad).is_err(), "{bad}");
         }
     }
 }

@@ -3,14 +3,17 @@
 //! Whatever was received is wiped when the channel is dropped. A length is checked before room is made
 //! for it, and a frame that answers something else ends the connection.
 
+mod pipelined;
+
 use std::{
-    io::{ErrorKind, IoSlice, Read, Write},
-    os::unix::net::UnixStream,
+    io::{self, ErrorKind, IoSlice, Read, Write},
+    os::{fd::AsFd, unix::net::UnixStream},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use keyagent_common::frame::Header;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -40,6 +43,27 @@ impl Channel {
         &self.path
     }
 
+    /// The socket without the buffer, in which nothing may be unread.
+    #[cfg(feature = "async")]
+    pub(crate) fn into_stream(self) -> Result<(UnixStream, PathBuf), Error> {
+        if self.start == self.end {
+            Ok((self.stream, self.path))
+        } else {
+            Err(self.violation("bytes nobody asked for"))
+        }
+    }
+
+    /// How long an operation that begins from now on may take.
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    /// Whether the daemon has closed a connection on which nothing is awaited, or said what nobody asked.
+    pub(crate) fn is_dead(&self) -> bool {
+        let mut asked = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        self.start != self.end || poll(&mut asked, PollTimeout::ZERO) != Ok(0)
+    }
+
     /// The end of an operation that begins now; the daemon may wait on purpose for `waiting` of it.
     pub(crate) fn deadline(&self, waiting: Duration) -> Instant {
         Instant::now() + self.timeout + waiting
@@ -58,7 +82,7 @@ impl Channel {
                     ErrorKind::WouldBlock if Instant::now() < deadline => {}
                     ErrorKind::WouldBlock => return Err(self.timed_out()),
                     ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => return Ok(()),
-                    _ => return Err(Error::Transport { path: self.path.clone(), source: error }),
+                    _ => return Err(self.failed(error)),
                 },
             }
         }
@@ -132,7 +156,7 @@ impl Channel {
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted | ErrorKind::WouldBlock => {}
                     ErrorKind::ConnectionReset => return Err(self.closed()),
-                    _ => return Err(Error::Transport { path: self.path.clone(), source: error }),
+                    _ => return Err(self.failed(error)),
                 },
             }
         }
@@ -147,9 +171,38 @@ impl Channel {
             return Ok(());
         }
         self.read_timeout = Some(left);
-        self.stream
-            .set_read_timeout(Some(left))
-            .map_err(|source| Error::Transport { path: self.path.clone(), source })
+        self.stream.set_read_timeout(Some(left)).map_err(|source| self.failed(source))
+    }
+
+    /// Reads without waiting; false if nothing was there.
+    fn read_what_is_there(&mut self) -> Result<bool, Error> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        loop {
+            let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+            match self.stream.read(room) {
+                Ok(0) => return Err(self.closed()),
+                Ok(count) => {
+                    self.end += count;
+                    return Ok(true);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock => return Ok(false),
+                    ErrorKind::ConnectionReset => return Err(self.closed()),
+                    _ => return Err(self.failed(error)),
+                },
+            }
+        }
+    }
+
+    fn set_nonblocking(&self, on: bool) -> Result<(), Error> {
+        self.stream.set_nonblocking(on).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Transport { path: self.path.clone(), source }
     }
 
     pub(crate) fn closed(&self) -> Error {

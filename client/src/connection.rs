@@ -11,24 +11,17 @@ use std::{
 
 use keyagent_common::{
     codec,
-    context::Context,
-    envelope::{DATA_KEY_BYTES, Kind},
-    error::ErrorCode,
-    name::KeyName,
-    op::{
-        DataKey, DataKeyOpen, DataKeyOpenRequest, DataKeyRequest, Decrypt, DecryptRequest, Encrypt,
-        EncryptRequest, ErrorReply, Hello, HelloReply, HelloRequest, Limits, Operation, OperationCode,
-        PROTOCOL_VERSION,
-    },
+    frame::LENGTH_BYTES,
+    op::{Hello, HelloReply, HelloRequest, Limits, Operation, OperationCode, PROTOCOL_VERSION},
 };
-use secrecy::SecretBox;
 use zeroize::Zeroizing;
 
 use crate::{
     address::{Address, Attempt},
+    answer::{self, DataOperation, Unusable},
     channel::Channel,
     dial,
-    error::{AgentError, Error},
+    error::Error,
     peer,
 };
 
@@ -63,26 +56,17 @@ pub struct Server {
     pub limits: Limits,
 }
 
-/// A 32-byte data key; wiped when dropped.
-pub type DataKeySecret = SecretBox<[u8; 32]>;
-
-/// A new data key, plain and sealed.
-pub struct DataKeyPair {
-    /// The key. To be dropped after use and never stored.
-    pub plain: DataKeySecret,
-    /// The same, sealed; to be stored beside the data.
-    pub envelope: [u8; DATA_KEY_BYTES],
-    /// Version of the key that sealed it.
-    pub version: u32,
-}
-
-/// A connection to the agent. Not to be used again in a forked child.
+/// One connection to the agent: it does not come back by itself, and a forked child cannot use it.
+///
+/// [`crate::Client`] is what most programs want: it opens connections as they are needed.
 pub struct Connection {
     channel: Channel,
     peer: peer::Peer,
     server: Option<Server>,
     next_id: u32,
     broken: bool,
+    /// The process that opened it.
+    owner: u32,
 }
 
 impl Connection {
@@ -94,7 +78,8 @@ impl Connection {
                 Ok(stream) => {
                     let peer = peer::check(&stream, path)?;
                     let channel = Channel::new(stream, path.clone(), options.timeout);
-                    return Ok(Self { channel, peer, server: None, next_id: 1, broken: false });
+                    let owner = std::process::id();
+                    return Ok(Self { channel, peer, server: None, next_id: 1, broken: false, owner });
                 }
                 Err(found) => attempts.push(Attempt { place: address.label(path), found }),
             }
@@ -115,6 +100,26 @@ impl Connection {
     /// The user whose process made the listening socket: the own one, root, or the service's.
     pub fn listener_uid(&self) -> u32 {
         self.peer.uid
+    }
+
+    /// How long each call from now on may take.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.channel.set_timeout(timeout);
+    }
+
+    /// Whether it can take a request: this process opened it, nothing failed on it, and the daemon has not closed it.
+    pub fn is_usable(&self) -> bool {
+        !self.broken && self.is_mine() && !self.channel.is_dead()
+    }
+
+    /// Whether it can take a request, as far as that can be told without asking the system for more than the pid.
+    pub(crate) fn seems_usable(&self) -> bool {
+        !self.broken && self.is_mine()
+    }
+
+    /// A forked child has the same socket as its parent: what it reads would be the parent's answers.
+    fn is_mine(&self) -> bool {
+        self.owner == std::process::id()
     }
 
     /// Greets the daemon if that has not happened yet.
@@ -151,54 +156,52 @@ impl Connection {
         self.reply::<O>(id, deadline)
     }
 
-    /// Seals a message of at most 1 MiB; the result is a kind-01 envelope.
-    pub fn encrypt(
-        &mut self,
-        key: KeyName<'_>,
-        context: Context<'_>,
-        plaintext: &[u8],
-    ) -> Result<Vec<u8>, Error> {
-        let request = EncryptRequest { key: key.as_str(), context: context.as_bytes(), plaintext };
-        Ok(self.call::<Encrypt>(&request)?.envelope.to_vec())
-    }
-
-    /// Opens a kind-01 envelope.
-    pub fn decrypt(&mut self, context: Context<'_>, envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let request = DecryptRequest { context: context.as_bytes(), envelope };
-        Ok(Zeroizing::new(self.call::<Decrypt>(&request)?.plaintext.to_vec()))
-    }
-
-    /// Makes a data key, plain and sealed.
-    pub fn data_key(
-        &mut self,
-        key: KeyName<'_>,
-        context: Context<'_>,
-        kind: Kind,
-    ) -> Result<DataKeyPair, Error> {
-        let request = DataKeyRequest { key: key.as_str(), context: context.as_bytes(), kind: kind as u8 };
-        let reply = self.call::<DataKey>(&request)?;
-        if reply.plain.is_empty() {
-            return Err(sealed_only());
-        }
-        let version = reply.version;
-        let parts = data_key_secret(reply.plain).zip(reply.envelope.try_into().ok());
-        match parts {
-            Some((plain, envelope)) => Ok(DataKeyPair { plain, envelope, version }),
-            None => Err(self.channel.violation("a data key of the wrong length")),
-        }
-    }
-
-    /// Opens a sealed data key of kind 02 or 03.
-    pub fn data_key_open(&mut self, context: Context<'_>, envelope: &[u8]) -> Result<DataKeySecret, Error> {
-        let request = DataKeyOpenRequest { context: context.as_bytes(), envelope };
-        let plain = data_key_secret(self.call::<DataKeyOpen>(&request)?.plain);
-        plain.ok_or_else(|| self.channel.violation("a data key of the wrong length"))
-    }
-
     /// Waits until the daemon has closed the connection, at most as long as one operation may take.
     pub fn wait_for_end(&mut self) -> Result<(), Error> {
         let deadline = self.channel.deadline(Duration::ZERO);
         self.channel.wait_for_end(deadline)
+    }
+
+    /// Performs an operation on data; what is secret in the answer is wiped when it is dropped.
+    pub fn data<O: DataOperation>(&mut self, request: &O::Request<'_>) -> Result<O::Output, Error> {
+        let taken = O::take(self.call::<O>(request)?);
+        taken.map_err(|unusable| self.unusable(unusable))
+    }
+
+    /// Sends frames that have any ids and calls `take` with each reply and the place of its request, in the order in
+    /// which replies come.
+    pub(crate) fn exchange(
+        &mut self,
+        frames: &mut [Zeroizing<Vec<u8>>],
+        take: impl FnMut(usize, u16, &[u8]),
+    ) -> Result<(), Error> {
+        let in_flight = self.hello()?.limits.in_flight;
+        let first = self.next_id;
+        for frame in frames.iter_mut() {
+            let id = frame.get_mut(LENGTH_BYTES..).and_then(|rest| rest.first_chunk_mut::<4>());
+            *id.ok_or(Error::TooLarge)? = self.next_id.to_le_bytes();
+            self.next_id = self.next_id.wrapping_add(1);
+        }
+        self.begin()?;
+        let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
+        self.channel.pipeline(frames, first, in_flight, take)?;
+        self.broken = false;
+        Ok(())
+    }
+
+    /// The socket, its path and the next request id, for whoever speaks the protocol on it from here on.
+    #[cfg(feature = "async")]
+    pub(crate) fn into_parts(
+        self,
+    ) -> Result<(std::os::unix::net::UnixStream, std::path::PathBuf, u32), Error> {
+        let next_id = self.next_id;
+        self.channel.into_stream().map(|(stream, path)| (stream, path, next_id))
+    }
+
+    /// The error behind a reply that cannot be handed out.
+    pub(crate) fn unusable(&mut self, unusable: Unusable) -> Error {
+        self.broken |= matches!(unusable, Unusable::Violation(_));
+        unusable.on(self.channel.path())
     }
 
     fn request_frame<T: codec::Encode>(
@@ -223,12 +226,21 @@ impl Connection {
 
     /// Sends within the time of one operation, whose end it returns.
     fn send(&mut self, parts: &mut [IoSlice<'_>], waiting: Duration) -> Result<Instant, Error> {
-        if std::mem::replace(&mut self.broken, true) {
-            return Err(self.channel.closed());
-        }
+        self.begin()?;
         let deadline = self.channel.deadline(waiting);
         self.channel.send(parts, deadline)?;
         Ok(deadline)
+    }
+
+    /// Refuses to send where no answer could be told from another's; until the answer is there it is so.
+    fn begin(&mut self) -> Result<(), Error> {
+        if !self.is_mine() {
+            return Err(Error::Forked { path: self.channel.path().clone() });
+        }
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(self.channel.closed());
+        }
+        Ok(())
     }
 
     fn greet(&mut self, id: u32, deadline: Instant) -> Result<(), Error> {
@@ -255,37 +267,14 @@ impl Connection {
         self.broken = true;
         let path = self.channel.path().clone();
         let (code, body) = self.channel.receive(id, deadline)?;
-        let malformed = |error: codec::CodecError| Error::Protocol { path, what: error.to_string() };
         if code == 0 {
-            let reply = codec::decode::<O::Reply<'_>>(body).map_err(malformed)?;
+            let reply = codec::decode::<O::Reply<'_>>(body)
+                .map_err(|error| Error::Protocol { path, what: error.to_string() })?;
             self.broken = false;
             return Ok(reply);
         }
-        let reply = codec::decode::<ErrorReply<'_>>(body).map_err(malformed)?;
-        let error = AgentError {
-            number: code,
-            operation: O::CODE.name(),
-            what: reply.what.to_owned(),
-            why: reply.why.to_owned(),
-            fix: reply.fix.to_owned(),
-        };
+        let error = answer::refusal(O::CODE, code, body).map_err(|unusable| unusable.on(&path))?;
         self.broken = O::CODE == OperationCode::Hello;
         Err(Error::Agent(error))
     }
-}
-
-/// A rule may give data keys in their sealed form only; there is nothing then to seal data with.
-fn sealed_only() -> Error {
-    Error::Agent(AgentError {
-        number: ErrorCode::Denied as u16,
-        operation: OperationCode::DataKey.name(),
-        what: "the policy gives this caller sealed data keys only".to_owned(),
-        why: "a rule with no_reveal never shows the key itself".to_owned(),
-        fix: "keyagent policy explain".to_owned(),
-    })
-}
-
-fn data_key_secret(bytes: &[u8]) -> Option<DataKeySecret> {
-    let bytes: &[u8; 32] = bytes.try_into().ok()?;
-    Some(DataKeySecret::init_with_mut(|place| place.copy_from_slice(bytes)))
 }

@@ -4,7 +4,9 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use keyagent_common::{error::ErrorCode, op::PROTOCOL_VERSION, report::Report};
+use keyagent_common::{
+    context::ContextError, envelope::EnvelopeError, error::ErrorCode, op::PROTOCOL_VERSION, report::Report,
+};
 
 use crate::address::Attempt;
 
@@ -51,6 +53,12 @@ pub enum Error {
         /// The socket.
         path: PathBuf,
     },
+    /// Another process opened the connection; nothing was sent.
+    #[error("the connection belongs to the process that this one was forked from")]
+    Forked {
+        /// The socket.
+        path: PathBuf,
+    },
     /// Reading or writing the socket failed.
     #[error("the connection to the agent failed")]
     Transport {
@@ -78,6 +86,15 @@ pub enum Error {
     /// The request does not fit into a frame.
     #[error("the request is too large")]
     TooLarge,
+    /// The text or bytes given cannot be ciphertext; nothing was sent.
+    #[error("not a ciphertext of keyagent")]
+    NotCiphertext(#[source] EnvelopeError),
+    /// The names and values given are no context; nothing was sent.
+    #[error("not a usable context")]
+    Context(#[source] ContextError),
+    /// The ticket is none of this pipeline, or was used before.
+    #[error("there is no reply for this ticket")]
+    NoReply,
     /// The agent refused or failed.
     #[error("{}", .0.what)]
     Agent(AgentError),
@@ -102,7 +119,9 @@ impl Error {
     /// The row of the error table.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Unreachable { .. } | Self::Closed { .. } => ErrorCode::AgentUnreachable,
+            Self::Unreachable { .. } | Self::Closed { .. } | Self::Forked { .. } => {
+                ErrorCode::AgentUnreachable
+            }
             Self::SocketPathTooLong { .. } | Self::SocketVariableRelative { .. } => ErrorCode::Configuration,
             Self::Untrusted { .. } => ErrorCode::UntrustedAgent,
             Self::Timeout { .. } => ErrorCode::Timeout,
@@ -110,6 +129,9 @@ impl Error {
             Self::Protocol { .. } => ErrorCode::Malformed,
             Self::Versions { .. } => ErrorCode::ProtocolMismatch,
             Self::TooLarge => ErrorCode::TooLarge,
+            Self::NotCiphertext(_) => ErrorCode::NotCiphertext,
+            Self::Context(_) => ErrorCode::InvalidRequest,
+            Self::NoReply => ErrorCode::Internal,
             Self::Agent(error) => ErrorCode::from_number(error.number).unwrap_or(ErrorCode::ProtocolMismatch),
         }
     }
@@ -117,6 +139,16 @@ impl Error {
     /// The exit code of a command that ends with this error.
     pub fn exit_code(&self) -> u8 {
         self.code().exit_code()
+    }
+
+    /// What mends it, in words or as a command to type; empty if nothing is known to.
+    pub fn hint(&self) -> String {
+        self.report().fix
+    }
+
+    /// Whether the connection ended, so that a request without effects may be sent once more on a new one.
+    pub(crate) fn is_dead_connection(&self) -> bool {
+        matches!(self, Self::Closed { .. } | Self::Transport { .. })
     }
 
     /// The error as a person reads it.
@@ -145,6 +177,10 @@ impl Error {
                 .fact("socket", path.display().to_string())
                 .why("it has just stopped, or its policy gives this user no right at all")
                 .fix("try again; if it stays so, ask who administers the agent"),
+            Self::Forked { path } => report
+                .fact("socket", path.display().to_string())
+                .why("two processes that read one socket would take each other's plaintexts")
+                .fix("open a connection in each process, or use Client, which does so"),
             Self::Transport { path, source } => {
                 report.fact("socket", path.display().to_string()).why(source.to_string())
             }
@@ -159,6 +195,9 @@ impl Error {
                     "install the same version of keyagent and keyagentd, then: keyagent stop; keyagent start",
                 ),
             Self::TooLarge => report.why("a message has at most 1 MiB, its context 8 KiB"),
+            Self::NotCiphertext(error) => report.why(error.to_string()).fix("keyagent inspect FILE"),
+            Self::Context(error) => report.why(error.to_string()),
+            Self::NoReply => report.why("each reply can be taken once, from the replies to its own pipeline"),
             Self::Agent(error) => agent_report(report, error),
         }
     }

@@ -51,6 +51,8 @@ pub(crate) enum Naming {
     Append,
     /// Take `.ka` away.
     Strip,
+    /// Several files have no names to go to.
+    None,
 }
 
 /// What was done, for `--json`.
@@ -70,6 +72,11 @@ pub(crate) struct FileDocument {
 }
 
 impl FileArguments {
+    /// What a command took apart itself.
+    pub(crate) fn new(output: Option<PathBuf>, force: bool, in_place: bool, files: Vec<PathBuf>) -> Self {
+        Self { output, force, in_place, files }
+    }
+
     /// What is to be done.
     pub(crate) fn jobs(self, naming: Naming) -> Result<Vec<Job>, Failure> {
         let Self { output, force: replace, in_place, files } = self;
@@ -121,7 +128,7 @@ impl Job {
 fn jobs_in_place(files: Vec<PathBuf>) -> Result<Vec<Job>, Failure> {
     if files.is_empty() || files.iter().any(|file| file.as_os_str() == "-") {
         return Err(usage("--in-place needs files that are named")
-            .fix("keyagent encrypt --in-place FILE")
+            .fix("name the files behind --in-place")
             .into());
     }
     let job = |path: PathBuf| Job { input: Some(path.clone()), destination: Destination::InPlace { path } };
@@ -139,6 +146,9 @@ fn job_beside(input: PathBuf, replace: bool, naming: Naming) -> Result<Job, Fail
             let mut name = input.clone().into_os_string();
             name.push(SUFFIX);
             PathBuf::from(name)
+        }
+        Naming::None => {
+            return Err(usage("several files can only be replaced").fix("--in-place FILE...").into());
         }
         Naming::Strip => strip(input.as_os_str())
             .ok_or_else(|| {

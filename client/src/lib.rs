@@ -4,15 +4,33 @@
 //! trusted, and never keep a plaintext or key in a buffer that is not wiped.
 
 mod address;
+mod answer;
+#[cfg(feature = "async")]
+mod asynchronous;
+mod backup;
+mod batch;
 mod channel;
+mod client;
 mod connection;
+mod context;
+mod data;
 mod dial;
 mod environment;
 mod error;
 mod overseeing;
 mod peer;
+mod pipeline;
 
 pub use address::{Address, Attempt, Found};
-pub use connection::{Connection, DataKeyPair, DataKeySecret, Options, Server};
+pub use answer::{Claims, DataKeyPair, DataKeySecret, DataOperation, Rewrapped, Tag};
+#[cfg(feature = "async")]
+pub use asynchronous::AsyncClient;
+pub use batch::Answers;
+pub use client::Client;
+pub use connection::{Connection, Options, Server};
+pub use context::ContextBytes;
+pub use data::{from_text, to_text};
 pub use environment::{base_folders, effective_uid};
 pub use error::{AgentError, Error};
+pub use keyagent_common::{context::Context, envelope::Kind, error::ErrorCode, name::KeyName, op};
+pub use pipeline::{Pipeline, Replies, Ticket};

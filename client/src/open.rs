@@ -5,6 +5,7 @@
 
 use std::io::Read;
 
+use keyagent_client::Error;
 use keyagent_common::{
     context::Context,
     envelope::{self, Envelope, Kind, OVERHEAD_BYTES},
@@ -124,7 +125,8 @@ fn open_message(
         return Err(not_ciphertext(name).into());
     }
     let call = DecryptRequest { context: request.context.as_bytes(), envelope };
-    let reply = session.data_connection()?.call::<Decrypt>(&call)?;
+    let reply = session.data_connection()?.call::<Decrypt>(&call);
+    let reply = reply.map_err(|error| refused(error, name, envelope))?;
     let plaintext = request.range.map_or(reply.plaintext, |range| range.slice(reply.plaintext));
     output.write(plaintext)?;
     Ok(Opened { kind: "message", plaintext_bytes: plaintext.len() as u64 })
@@ -143,6 +145,23 @@ pub(crate) fn data_key(name: &str) -> Report {
     Report::new(ErrorCode::NotCiphertext, "the input is a sealed data key, not a message")
         .fact("input", name)
         .why("only the operation data_key_open opens it, for the application that made it")
+}
+
+/// What the agent said about an envelope, with the key id that stands in it where that is what matters.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(crate) fn refused(error: Error, name: &str, envelope: &[u8]) -> Failure {
+    let report = key_id_of(error.report(), envelope);
+    if report.facts.is_empty() { report.into() } else { report.fact("input", name).into() }
+}
+
+/// Adds the key id of an envelope to a report that is about the version behind it.
+pub(crate) fn key_id_of(report: Report, envelope: &[u8]) -> Report {
+    let about_versions = [ErrorCode::UnknownKeyId, ErrorCode::VersionRetired, ErrorCode::VersionStopped]
+        .contains(&report.code);
+    match Envelope::parse(envelope) {
+        Ok(envelope) if about_versions => report.fact("key id", envelope::encode_base64(envelope.key_id)),
+        _ => report,
+    }
 }
 
 fn no_range_of_text(name: &str) -> Report {

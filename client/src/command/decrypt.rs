@@ -9,6 +9,7 @@ use crate::{
     input::Input,
     open::{self, OpenRequest},
     output::{Content, Output},
+    rewrap::in_place,
     session::Session,
     stream::{RangeArguments, StreamArguments},
 };
@@ -64,7 +65,8 @@ fn open_one(
 ) -> Result<FileDocument, Failure> {
     let mut input = Input::open(job.input.as_deref())?;
     let mut output = Output::prepare(&job.destination, Content::Plain, &input)?;
-    let opened = open::open(session, request, &mut input, &mut output)?;
+    let opened = open::open(session, request, &mut input, &mut output);
+    let opened = opened.map_err(|failure| interrupted(job, failure))?;
     output.finish()?;
     session.console.detail(&format!("{} of {} bytes", opened.kind, opened.plaintext_bytes));
     Ok(FileDocument {
@@ -73,4 +75,18 @@ fn open_one(
         kind: opened.kind,
         plaintext_bytes: opened.plaintext_bytes,
     })
+}
+
+/// What does not open because its rewrap was interrupted can be repaired.
+fn interrupted(job: &Job, failure: Failure) -> Failure {
+    match (failure, job.input.as_deref().map(in_place::journal_of).filter(|journal| journal.exists())) {
+        (Failure::Report(report), Some(journal)) => {
+            let fix = format!("keyagent rewrap --in-place {}", job.input_name());
+            report
+                .fact("rewrap", format!("was interrupted: {} lies there", journal.display()))
+                .fix(fix)
+                .into()
+        }
+        (failure, _) => failure,
+    }
 }

@@ -1,6 +1,7 @@
 //! The verbs, one file each: arguments, effect, and what is shown.
 
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod config;
 pub(crate) mod decrypt;
 pub(crate) mod doctor;
@@ -8,15 +9,19 @@ pub(crate) mod encrypt;
 pub(crate) mod fingerprint;
 pub(crate) mod health;
 pub(crate) mod help;
+pub(crate) mod hmac;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod jwt;
 pub(crate) mod keys;
 pub(crate) mod lock;
 pub(crate) mod maintenance;
 pub(crate) mod metrics;
 pub(crate) mod policy;
+pub(crate) mod random;
 pub(crate) mod reload;
 pub(crate) mod report;
+pub(crate) mod rewrap;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -42,6 +47,10 @@ pub(crate) fn run(line: CommandLine, console: &Console) -> Result<u8, Failure> {
     match line.verb {
         Verb::Encrypt(arguments) => encrypt::run(&mut session, line.key, arguments),
         Verb::Decrypt(arguments) => decrypt::run(&mut session, line.key, arguments),
+        Verb::Rewrap(arguments) => rewrap::run(&mut session, line.key, arguments),
+        Verb::Jwt(arguments) => jwt::run(&mut session, line.key, arguments),
+        Verb::Hmac(arguments) => hmac::run(&mut session, line.key, arguments),
+        Verb::Random(arguments) => random::run(&mut session, &arguments),
         Verb::Inspect(arguments) => inspect::run(console, &arguments),
         Verb::Status => status::run(&session),
         Verb::Start(arguments) => start::run(&session, &arguments),
@@ -54,6 +63,7 @@ pub(crate) fn run(line: CommandLine, console: &Console) -> Result<u8, Failure> {
         Verb::Watch(arguments) => watch::run(&session, &arguments),
         Verb::Metrics(arguments) => metrics::run(&session, &arguments),
         Verb::Keys(arguments) => keys::run(&session, &arguments),
+        Verb::Backup(arguments) => backup::run(&session, &arguments),
         Verb::Audit(arguments) => audit::run(&session, &arguments),
         Verb::Report(arguments) => report::run(&session, &arguments),
         Verb::Doctor(arguments) => doctor::run(&session, &arguments),
