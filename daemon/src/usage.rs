@@ -172,11 +172,10 @@ impl KeyUsage {
             }
         };
         let mut uses = uses(keyring, facts).peekable();
-        while let Some((id, direction)) = uses.next() {
-            let mut times = 1;
+        while let Some(Use { id, direction, mut times }) = uses.next() {
             // Bursts are mostly about one version.
-            while uses.next_if(|next| *next == (id, direction)).is_some() {
-                times += 1;
+            while let Some(more) = uses.next_if(|next| (next.id, next.direction) == (id, direction)) {
+                times += more.times;
             }
             add(id, direction, times);
         }
@@ -316,31 +315,41 @@ fn tell(shared: &Shared, error: &FileError) {
     alarm::raise_lasting(shared, "usage_not_recorded", WatchSeverity::Warning, "", &message);
 }
 
-/// What was used for what. Whatever was refused was not used.
-fn uses<'f>(
-    keyring: &'f Keyring<LockedArena>,
-    facts: &'f [Facts<'_>],
-) -> impl Iterator<Item = (&'f [u8; 32], Direction)> {
-    let done = facts.iter().filter(|facts| facts.failure.is_none());
-    done.flat_map(|facts| {
-        let touched = facts.version.map(|(id, _)| id);
-        let (first, resealed) = match facts.operation {
-            OperationCode::Encrypt
-            | OperationCode::DataKey
-            | OperationCode::Hmac
-            | OperationCode::JwtSign => (Direction::Encryption, None),
-            OperationCode::Rewrap => (Direction::Decryption, primary(keyring, facts)),
-            _ => (Direction::Decryption, None),
-        };
-        let first = touched.map(|id| (id, first));
-        first.into_iter().chain(resealed.map(|id| (id, Direction::Encryption)))
+/// A version was used so often.
+struct Use<'f> {
+    id: &'f [u8; 32],
+    direction: Direction,
+    times: u64,
+}
+
+/// What was used for what, each item of a batch for itself. Whatever was refused was not used.
+fn uses<'f>(keyring: &'f Keyring<LockedArena>, facts: &'f [Facts<'_>]) -> impl Iterator<Item = Use<'f>> {
+    facts.iter().filter(|facts| facts.failure.is_none()).flat_map(move |facts| {
+        let alone = facts.version.filter(|_| facts.batch.is_none()).map(|version| (facts.key, version, 1));
+        let items = facts.batch.iter().flat_map(|batch| &batch.outcomes);
+        let items = items.filter(|outcome| outcome.failure.is_none());
+        let items = items.filter_map(|outcome| Some((outcome.key, outcome.version?, outcome.count)));
+        let operation = facts.operation;
+        alone.into_iter().chain(items).flat_map(move |(key, (id, number), times)| {
+            let made = matches!(
+                operation,
+                OperationCode::Encrypt
+                    | OperationCode::DataKey
+                    | OperationCode::Hmac
+                    | OperationCode::JwtSign
+            );
+            let direction = if made { Direction::Encryption } else { Direction::Decryption };
+            let resealed =
+                if operation == OperationCode::Rewrap { primary(keyring, key, number) } else { None };
+            let resealed = resealed.map(|id| Use { id, direction: Direction::Encryption, times });
+            [Use { id, direction, times }].into_iter().chain(resealed)
+        })
     })
 }
 
 /// The version that sealed anew what another one had sealed.
-fn primary<'k>(keyring: &'k Keyring<LockedArena>, facts: &Facts<'_>) -> Option<&'k [u8; 32]> {
-    let (_, number) = facts.version?;
-    let primary = keyring.find(facts.key?)?.primary()?;
+fn primary<'k>(keyring: &'k Keyring<LockedArena>, key: Option<&str>, number: u32) -> Option<&'k [u8; 32]> {
+    let primary = keyring.find(key?)?.primary()?;
     primary.key_id().filter(|_| primary.number != number)
 }
 

@@ -13,10 +13,12 @@ use keyagent_common::{
     context::EMPTY,
     error::ErrorCode,
     op::{
-        CheckResult, Decrypt, DecryptRequest, KeyDestroy, KeyDestroyReply, KeyDestroyRequest, KeyList,
-        KeyListReply, KeyListRequest, KeyRetire, KeyRotate, KeyRotateRequest, KeyShow, KeyShowReply,
-        KeyShowRequest, KeyStanding, MasterRotate, MasterRotateRequest, MasterStep, Takeover, VersionRequest,
-        VersionUsage,
+        Batch, BatchRequest, CheckResult, Decrypt, DecryptRequest, HmacRequest, HmacTag, JwtSign,
+        JwtSignReply, JwtSignRequest, JwtVerify, JwtVerifyRequest, KeyCreate, KeyCreateRequest, KeyDestroy,
+        KeyDestroyReply, KeyDestroyRequest, KeyList, KeyListReply, KeyListRequest, KeyRetire, KeyRotate,
+        KeyRotateRequest, KeyShow, KeyShowReply, KeyShowRequest, KeyStanding, MasterRotate,
+        MasterRotateRequest, MasterStep, Operation, Rewrap, RewrapReply, RewrapRequest, Takeover,
+        VersionRequest, VersionUsage,
     },
 };
 
@@ -335,4 +337,55 @@ fn counts_for_the_next_root_are_found_beside_the_old_ones() {
     fs::write(home.state_file("counters.next"), &old).unwrap();
     assert_eq!(first(&home.start()), (1, 0, true));
     assert!(!home.state_file("counters.next").exists());
+}
+
+/// Calls of one version, sealing and opening, of a new key of some class with a second version.
+fn counted(client: &mut Client, key: &str) -> Vec<(u64, u64)> {
+    usage(client, key).iter().map(|version| (version.encryptions, version.decryptions)).collect()
+}
+
+#[test]
+fn every_operation_counts_and_every_item_of_a_batch() {
+    let home = Home::initialized();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    for (key, class) in [("index", 2), ("tokens", 3)] {
+        client.ask::<KeyCreate>(&KeyCreateRequest { key, class, note: "" }).success().unwrap();
+    }
+    let hmac = HmacRequest { key: "index", context: EMPTY, value: b"x", tag_bytes: 16, every_version: false };
+    client.ask::<HmacTag>(&hmac).success().unwrap();
+    assert_eq!(counted(&mut client, "index"), [(1, 0)]);
+    let claims = br#"{"sub":"a","exp":4102444800}"#;
+    let body = client.ask::<JwtSign>(&JwtSignRequest { key: "tokens", claims }).success().unwrap();
+    let token = codec::decode::<JwtSignReply<'_>>(&body).unwrap().token.to_owned();
+    let verify = JwtVerifyRequest { key: "tokens", token: &token, leeway_seconds: 0 };
+    for _ in 0..2 {
+        client.ask::<JwtVerify>(&verify).success().unwrap();
+    }
+    assert_eq!(counted(&mut client, "tokens"), [(1, 2)]);
+    let sealed = client.encrypt(EMPTY, b"x").unwrap();
+    rotate(&mut client, "default");
+    let rewrap = RewrapRequest { context: EMPTY, envelope: &sealed };
+    let body = client.ask::<Rewrap>(&rewrap).success().unwrap();
+    let current = codec::decode::<RewrapReply<'_>>(&body).unwrap().envelope.to_vec();
+    assert_eq!(counted(&mut client, "default"), [(1, 1), (1, 0)]);
+    // What is current is opened and nothing more.
+    client.ask::<Rewrap>(&RewrapRequest { context: EMPTY, envelope: &current }).success().unwrap();
+    assert_eq!(counted(&mut client, "default"), [(1, 1), (1, 1)]);
+    let mut broken = sealed.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    let envelopes = [&sealed, &current, &sealed, &broken, &sealed];
+    let items: Vec<u8> = (0..)
+        .zip(envelopes)
+        .flat_map(|(id, envelope)| {
+            client::request::<Decrypt>(id, &DecryptRequest { context: EMPTY, envelope })
+        })
+        .collect();
+    let batch = BatchRequest { operation: Decrypt::CODE as u16, items: &items };
+    client.ask::<Batch>(&batch).success().unwrap();
+    assert_eq!(counted(&mut client, "default"), [(1, 4), (1, 2)]);
+    client.lock().unwrap();
+    client.unlock(&[]).unwrap();
+    daemon.kill();
+    assert_eq!(counted(&mut home.start().client(), "default"), [(1, 4), (1, 2)]);
 }
