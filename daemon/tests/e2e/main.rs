@@ -48,6 +48,8 @@ mod rollback;
 #[cfg(test)]
 mod socket;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod sources;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
