@@ -17,6 +17,8 @@ mod life;
 #[cfg(test)]
 mod power;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(test)]
