@@ -64,10 +64,10 @@ pub(crate) fn diagnose(session: &Session<'_>, system: bool) -> Result<Vec<Findin
         );
     }
     match &agent {
-        Ok((status, socket, alerts)) => {
+        Ok((status, socket, asked)) => {
             findings.push(socket_rights(socket));
             findings.extend([reached(status), version(status), agent_memory(status)]);
-            findings.extend(oversight::findings(status, *alerts));
+            findings.extend(oversight::findings(status, asked));
         }
         Err(error) => findings.extend([not_reached(error), own_memory()]),
     }
@@ -75,11 +75,11 @@ pub(crate) fn diagnose(session: &Session<'_>, system: bool) -> Result<Vec<Findin
     Ok(findings)
 }
 
-/// What the agent says of itself, where it listens, and how many alerts there were in the last hour.
-fn ask(mut connection: Connection) -> Result<(AgentStatus, PathBuf, Option<usize>), Error> {
+/// What the agent says of itself, where it listens, and what overseers are told.
+fn ask(mut connection: Connection) -> Result<(AgentStatus, PathBuf, oversight::Asked), Error> {
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
-    let alerts = oversight::alerts(&mut connection);
-    Ok((status, connection.socket().to_path_buf(), alerts))
+    let asked = oversight::ask(&mut connection, &status);
+    Ok((status, connection.socket().to_path_buf(), asked))
 }
 
 fn key(layout: &Layout, running: bool) -> Finding {

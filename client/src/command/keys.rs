@@ -1,14 +1,24 @@
-//! `keyagent keys list|show|create|disable|enable`: keys by name, never their secrets.
+//! `keyagent keys`: keys by name, from made to destroyed; never their secrets.
 //!
-//! What stops every key at once asks first; where it cannot ask it needs `--yes`.
+//! What cannot be taken back, and what stops every key at once, asks first; where it cannot ask it needs `--yes`.
 
 mod brake;
+mod card;
+mod configure;
+mod create;
+mod destroy;
+pub(crate) mod due;
+mod limit;
+mod rotate;
+mod sheet;
 mod shown;
+mod version;
+
+use std::{fmt::Write, num::NonZeroU32};
 
 use clap::{Args, Subcommand};
 use keyagent_client::Connection;
 use keyagent_common::{
-    envelope,
     error::ErrorCode,
     name::KeyName,
     op::{KeyEntry, KeyListReply},
@@ -21,8 +31,9 @@ use crate::{
     console,
     failure::{Failure, usage},
     session::Session,
+    utc,
 };
-pub(crate) use shown::KeyDocument;
+pub(crate) use shown::{KeyDocument, VersionDocument};
 
 /// Most keys that are asked for at once.
 const PAGE: u32 = 256;
@@ -36,16 +47,34 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the keys that you may know of
+    /// List the keys that you may know of, and what is due
     List,
-    /// Show everything about a key but its secret
+    /// Show everything about a key but its secret; with -v whole key ids
     Show(Name),
     /// Make a named key
-    Create(CreateArguments),
-    /// Refuse a key, or all of them, at once and until it is enabled
+    Create(create::Arguments),
+    /// Make a new version of a key; what was sealed still opens
+    Rotate(rotate::Arguments),
+    /// Seal with a staged version from now on
+    Promote(version::PromoteArguments),
+    /// Say when a key rotates, and what people should know of it
+    Configure(configure::Arguments),
+    /// Refuse what an old version sealed; can be taken back
+    Retire(version::Arguments),
+    /// Open again what a retired version sealed
+    Reinstate(version::Arguments),
+    /// Refuse a key, a version or all keys, at once and until enabled
     Disable(brake::DisableArguments),
-    /// Serve a disabled key again
+    /// Serve again what was disabled
     Enable(brake::EnableArguments),
+    /// Remove the secret of a version or of a key, for ever
+    Destroy(destroy::Arguments),
+    /// Write the entry of a password manager: title, user name, password, URL, notes
+    ///
+    /// The card of `default` is that of the keyring: its password is the master key, written with --reveal only. Any
+    /// other key has no password, because it never leaves the agent; its card has dates and fingerprint, and says that
+    /// backups of the keyring hold it.
+    Card(card::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -55,13 +84,24 @@ struct Name {
     name: String,
 }
 
+impl Name {
+    fn parse(&self) -> Result<KeyName<'_>, Failure> {
+        key_name(&self.name)
+    }
+}
+
+/// Why, for the audit log.
 #[derive(Debug, Args)]
-struct CreateArguments {
-    #[command(flatten)]
-    name: Name,
-    /// For people, such as whom to ask about it
+struct Reason {
+    /// Why, for the record
     #[arg(long, value_name = "TEXT", default_value = "")]
-    note: String,
+    reason: String,
+}
+
+impl Reason {
+    fn parse(&self) -> Result<&str, Failure> {
+        limit::reason(&self.reason)
+    }
 }
 
 #[derive(Serialize)]
@@ -70,29 +110,20 @@ struct ListDocument {
     keys: Vec<KeyDocument>,
 }
 
-#[derive(Serialize)]
-struct ShowDocument {
-    schema: &'static str,
-    #[serde(flatten)]
-    key: KeyDocument,
-}
-
-#[derive(Serialize)]
-struct CreateDocument<'a> {
-    schema: &'static str,
-    name: &'a str,
-    version: u32,
-    key_id: String,
-    generation: u64,
-}
-
 pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.verb {
         Verb::List => list(session),
-        Verb::Show(arguments) => show(session, &arguments.name),
-        Verb::Create(arguments) => create(session, arguments),
+        Verb::Show(name) => sheet::show(session, name.parse()?),
+        Verb::Create(arguments) => create::run(session, arguments),
+        Verb::Rotate(arguments) => rotate::run(session, arguments),
+        Verb::Promote(arguments) => version::promote(session, arguments),
+        Verb::Configure(arguments) => configure::run(session, arguments),
+        Verb::Retire(arguments) => version::retire(session, arguments),
+        Verb::Reinstate(arguments) => version::reinstate(session, arguments),
         Verb::Disable(arguments) => brake::disable(session, arguments),
         Verb::Enable(arguments) => brake::enable(session, arguments),
+        Verb::Destroy(arguments) => destroy::run(session, arguments),
+        Verb::Card(arguments) => card::run(session, arguments),
     }
 }
 
@@ -101,49 +132,19 @@ fn list(session: &Session<'_>) -> Result<u8, Failure> {
     if session.console.json {
         console::print_json(&ListDocument { schema: "keyagent.keys/1", keys })?;
     } else {
-        console::print(&shown::table(session.console, &keys))?;
-    }
-    Ok(OK)
-}
-
-fn show(session: &Session<'_>, name: &str) -> Result<u8, Failure> {
-    let name = key_name(name)?;
-    let keys = all(&mut session.connect()?)?;
-    let key = keys.into_iter().find(|key| key.name == name.as_str()).ok_or_else(|| unknown(name))?;
-    if session.console.json {
-        console::print_json(&ShowDocument { schema: "keyagent.key/1", key })?;
-    } else {
-        console::print(&shown::sheet(session.console, &key))?;
-    }
-    Ok(OK)
-}
-
-fn create(session: &Session<'_>, arguments: &CreateArguments) -> Result<u8, Failure> {
-    let name = key_name(&arguments.name.name)?;
-    let made = session.connect()?.key_create(name, &arguments.note)?;
-    let key_id = envelope::encode_base64(&made.key_id);
-    if session.console.json {
-        console::print_json(&CreateDocument {
-            schema: "keyagent.key_create/1",
-            name: name.as_str(),
-            version: made.version,
-            key_id,
-            generation: made.generation,
-        })?;
-    } else {
-        session.console.say(&format!("made the key {name}, version {}, key id {key_id}", made.version));
+        console::print(&shown::table(session.console, &keys, now()))?;
     }
     Ok(OK)
 }
 
 /// Every key that the caller may know of.
 pub(crate) fn all(connection: &mut Connection) -> Result<Vec<KeyDocument>, Failure> {
-    let mut keys: Vec<KeyDocument> = Vec::new();
+    let (mut keys, now): (Vec<KeyDocument>, _) = (Vec::new(), now());
     loop {
         let after = keys.last().map(|key| key.name.clone()).unwrap_or_default();
         let KeyListReply { keys: page, more } = connection.key_list(&after, PAGE)?;
         let goes_on = page.last().is_some_and(|last: &KeyEntry<'_>| last.name > after.as_str());
-        keys.extend(page.iter().map(KeyDocument::from));
+        keys.extend(page.iter().map(|key| KeyDocument::new(key, now)));
         if !more {
             return Ok(keys);
         }
@@ -159,8 +160,27 @@ fn key_name(name: &str) -> Result<KeyName<'_>, Failure> {
         .map_err(|error| usage("not a key name").fact("key", name).why(error.to_string()).into())
 }
 
-fn unknown(name: KeyName<'_>) -> Report {
-    Report::new(ErrorCode::UnknownKey, "no key of this name that you may know of")
-        .fact("key", name.as_str())
-        .fix("keyagent keys list")
+/// The number of a version as typed.
+fn version_number(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "versions are numbered from 1".to_owned())
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    utc::now() / 1_000_000
+}
+
+/// A first line and labelled rows below it, on stderr.
+fn tell(session: &Session<'_>, head: &str, rows: &[(&str, String)]) {
+    let mut text = head.to_owned();
+    for (index, (label, value)) in rows.iter().enumerate() {
+        let gap = if index == 0 { "\n\n" } else { "\n" };
+        let _ = write!(text, "{gap}  {label:<8} {}", value.replace('\n', "\n           "));
+    }
+    session.console.say(&text);
+}
+
+/// `version 3` of a key, for words.
+fn version_words(version: NonZeroU32, key: KeyName<'_>) -> String {
+    format!("version {version} of {key}")
 }

@@ -2,29 +2,60 @@
 
 use std::fmt::Write;
 
-use keyagent_common::op::{Empty, Status};
+use keyagent_client::Connection;
+use keyagent_common::{
+    op::{Empty, Status},
+    report::escape,
+};
+use serde::Serialize;
 
 use crate::{
     agent_status::AgentStatus,
-    command::{NEGATIVE, OK, reload::SHOWN_DIGITS},
+    command::{
+        NEGATIVE, OK,
+        keys::{self, due::Hints},
+        reload::SHOWN_DIGITS,
+    },
     console::{self, Color, Console},
     failure::Failure,
     session::Session,
 };
 
+/// Up to so many keys are asked for what they wait for, so that the answer stays a quick one.
+const MOST_KEYS: u64 = 1024;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    status: &'a AgentStatus,
+    /// None where this caller is not told, or there are too many keys to look at.
+    keys_waiting: Option<&'a Hints>,
+}
+
 pub(crate) fn run(session: &Session<'_>) -> Result<u8, Failure> {
     let mut connection = session.connect()?;
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
-    if session.console.json {
-        console::print_json(&status)?;
-    } else if session.console.talks() {
-        console::print(&text(session.console, &status))?;
+    let code = if status.is_unlocked() { OK } else { NEGATIVE };
+    if !session.console.json && !session.console.talks() {
+        return Ok(code);
     }
-    Ok(if status.is_unlocked() { OK } else { NEGATIVE })
+    let hints = hints(&mut connection, &status);
+    if session.console.json {
+        console::print_json(&Document { status: &status, keys_waiting: hints.as_ref() })?;
+    } else {
+        console::print(&text(session.console, &status, hints.as_ref()))?;
+    }
+    Ok(code)
+}
+
+/// What the keys wait for; none where that is not told, and never an error: it is no part of the question.
+pub(crate) fn hints(connection: &mut Connection, status: &AgentStatus) -> Option<Hints> {
+    status.number("keys").filter(|number| *number <= MOST_KEYS)?;
+    Some(Hints::of(&keys::all(connection).ok()?, keys::now()))
 }
 
 /// Only what the agent told: a caller without the right to see its inside gets the first rows.
-fn text(console: &Console, status: &AgentStatus) -> String {
+fn text(console: &Console, status: &AgentStatus, hints: Option<&Hints>) -> String {
     let locked = !status.is_unlocked();
     let (color, state) = if locked { (Color::Yellow, "locked") } else { (Color::Green, "unlocked") };
     let up = status.number("uptime_seconds").map(|seconds| format!(" · up {}", duration(seconds)));
@@ -39,7 +70,7 @@ fn text(console: &Console, status: &AgentStatus) -> String {
     let rows = [
         ("socket", status.told("socket")),
         ("master", master(status)),
-        ("keys", keys(console, status)),
+        ("keys", keys(console, status, hints)),
         ("memory", memory(status)),
         ("clients", clients(status)),
         ("failures", failures(console, status)),
@@ -61,24 +92,49 @@ fn text(console: &Console, status: &AgentStatus) -> String {
 
 fn master(status: &AgentStatus) -> Option<String> {
     let from = status.told("master_source").map(|from| format!("   from {from}")).unwrap_or_default();
-    status.short_fingerprint().map(|id| format!("{id}{from}"))
+    let unfinished = " · its rotation is unfinished → keyagent master rotate";
+    let unfinished = status.get("master_next").map(|_| unfinished).unwrap_or_default();
+    status.short_fingerprint().map(|id| format!("{id}{from}{unfinished}"))
 }
 
-fn keys(console: &Console, status: &AgentStatus) -> Option<String> {
+fn keys(console: &Console, status: &AgentStatus, hints: Option<&Hints>) -> Option<String> {
     let mut parts = vec![counted(status, "keys", "key")?];
     if let Some(versions) = counted(status, "key_versions", "version") {
         parts = vec![format!("{}, {versions}", parts.concat())];
     }
-    for (field, words, color) in [
-        ("keys_due", "to be rotated", Color::Yellow),
-        ("keys_overdue", "OVERDUE", Color::Red),
-        ("keys_disabled", "disabled", Color::Yellow),
-    ] {
+    let (due, overdue) =
+        (("keys_due", "to be rotated", Color::Yellow), ("keys_overdue", "OVERDUE", Color::Red));
+    let counts: &[_] = if hints.is_some() { &[] } else { &[due, overdue] };
+    for (overdue, words) in hints.iter().flat_map(|hints| hints.rotations_named(keys::now())) {
+        parts.push(if overdue { console.paint(Color::Red, &escape(&words)) } else { escape(&words) });
+    }
+    for (field, words, color) in counts.iter().chain(&[("keys_disabled", "disabled", Color::Yellow)]) {
         if let Some(number) = status.number(field).filter(|number| *number > 0) {
-            parts.push(console.paint(color, &format!("{} {words}", grouped(number))));
+            parts.push(console.paint(*color, &format!("{} {words}", grouped(number))));
         }
     }
+    if let Some(hints) = hints {
+        parts.extend(waiting(hints));
+    }
     Some(parts.join(" · "))
+}
+
+/// Versions that wait for somebody.
+fn waiting(hints: &Hints) -> impl Iterator<Item = String> {
+    let staged = match hints.staged.as_slice() {
+        [] => None,
+        [one] => Some(format!("{} version {} staged", one.key, one.version)),
+        several => Some(format!("{} versions staged", several.len())),
+    };
+    let unused = match hints.retirable.as_slice() {
+        [] => None,
+        [one] => Some(format!(
+            "{} version {} can be retired: unused for {} days",
+            one.key, one.version, one.unused_days
+        )),
+        several => Some(format!("{} versions can be retired", several.len())),
+    };
+    staged.into_iter().chain(unused)
 }
 
 fn memory(status: &AgentStatus) -> Option<String> {
@@ -166,7 +222,7 @@ pub(crate) fn duration(seconds: u64) -> String {
 }
 
 /// Digits in groups of three.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -186,7 +242,7 @@ mod tests {
 
     fn told(fields: &[(&str, &str)]) -> String {
         let fields = fields.iter().map(|(name, value)| Field { name, value }).collect();
-        text(&console(), &AgentStatus::from(StatusReply { fields }))
+        text(&console(), &AgentStatus::from(StatusReply { fields }), None)
     }
 
     #[test]

@@ -115,6 +115,9 @@ cases! {
     files_that_are_in_the_way
     help_and_usage
     keys
+    keys_json
+    keys_life
+    keys_refused
     locked
     looking_at_things
     maintenance

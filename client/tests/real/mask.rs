@@ -10,12 +10,16 @@ use super::place::{Place, programs};
 type GoesOn = fn(char) -> bool;
 
 /// After which text what changes, for how long it goes on, and what stands there instead.
-const CHANGING: [(&str, GoesOn, &str); 29] = [
+const CHANGING: [(&str, GoesOn, &str); 33] = [
     ("ka1.", is_base64, "[TEXT]"),
     ("ks1.", is_base64, "[TEXT]"),
     ("key id      ", is_base64, "[KEY ID]"),
     ("\"key_id\":\"", is_base64, "[KEY ID]"),
     ("key id ", is_base64, "[KEY ID]"),
+    ("  key id   ", is_base64, "[KEY ID]"),
+    ("Fingerprint: ", is_base64, "[KEY ID]"),
+    ("  took     ", is_digit, "[TIME]"),
+    ("\"milliseconds\":", is_digit, "[TIME]"),
     ("· p50 ", is_line, "[TIMES]"),
     ("  policy    ", is_base64, "[DIGEST]"),
     (", policy ", is_base64, "[DIGEST]"),

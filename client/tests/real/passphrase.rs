@@ -1,7 +1,7 @@
 //! A master key under a passphrase: made, asked for unseen, opened, and never left lying about.
 
 mod making;
-mod on_terminal;
+pub(crate) mod on_terminal;
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Keys as tables, sheets and documents.
+//! Keys and versions as documents, the words for their states, and the table of `keys list`.
 
 use std::fmt::Write;
 
@@ -9,6 +9,7 @@ use keyagent_common::{
 };
 use serde::Serialize;
 
+use super::due;
 use crate::{
     console::{Color, Console},
     utc,
@@ -18,15 +19,21 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub(crate) struct KeyDocument {
     pub(crate) name: String,
-    class: u8,
+    pub(super) class: u8,
     pub(crate) standing: &'static str,
     pub(crate) standing_reason: Option<String>,
-    created_at: String,
+    pub(super) created_at: String,
     pub(crate) due_at: Option<String>,
     pub(crate) due_reason: Option<String>,
-    note: Option<String>,
-    access: Vec<String>,
+    pub(super) note: Option<String>,
+    pub(super) access: Vec<String>,
     pub(crate) versions: Vec<VersionDocument>,
+    /// Whether it is rotated by itself when that is due.
+    pub(super) rotates: bool,
+    pub(super) environment: Option<String>,
+    /// Seconds since 1970; 0 for no such time.
+    #[serde(skip)]
+    pub(super) due: u64,
 }
 
 /// One of its versions.
@@ -36,45 +43,115 @@ pub(crate) struct VersionDocument {
     pub(crate) state: &'static str,
     pub(crate) reason: &'static str,
     pub(crate) created_at: String,
-    key_id: String,
+    pub(crate) key_id: String,
+    used_at: Option<String>,
+    /// Days since it was last used; none where no use is known.
+    pub(super) unused_days: Option<u64>,
+    pub(super) can_be_retired: bool,
 }
 
-impl From<&KeyEntry<'_>> for KeyDocument {
-    fn from(key: &KeyEntry<'_>) -> Self {
-        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+impl KeyDocument {
+    pub(super) fn new(key: &KeyEntry<'_>, now: u64) -> Self {
         Self {
             name: key.name.to_owned(),
             class: key.class,
-            standing: match key.standing {
-                KeyStanding::Active => "active",
-                KeyStanding::Disabled => "disabled",
-                KeyStanding::Compromised => "compromised",
-            },
+            standing: standing_word(key.standing),
             standing_reason: text(key.standing_reason),
             created_at: time(key.created_at),
-            due_at: Some(key.due_at).filter(|due| *due > 0).map(time),
+            due_at: some_time(key.due_at),
             due_reason: text(key.due_reason),
             note: text(key.note),
             access: key.access.iter().map(|subject| (*subject).to_owned()).collect(),
-            versions: key.versions.iter().map(VersionDocument::from).collect(),
+            versions: key.versions.iter().map(|version| VersionDocument::new(version, now)).collect(),
+            rotates: key.rotates,
+            environment: text(key.environment),
+            due: key.due_at,
         }
+    }
+
+    /// As people read it: of a key whose every secret is gone only the name is left.
+    pub(super) fn standing_shown(&self) -> &'static str {
+        let gone = |version: &VersionDocument| version.state == "destroyed";
+        if !self.versions.is_empty() && self.versions.iter().all(gone) { "destroyed" } else { self.standing }
+    }
+
+    /// When it is to be rotated, and why unless that was planned.
+    fn due_words(&self, now: u64) -> String {
+        if self.due == 0 {
+            return "-".to_owned();
+        }
+        let why = self.due_reason.as_deref().filter(|why| *why != "scheduled");
+        let why = why.map(|why| format!(" ({})", escape(why))).unwrap_or_default();
+        format!("{}{why}", due::words(self.due, now))
+    }
+
+    /// What somebody should know beside the columns, and the note.
+    fn remarks(&self) -> String {
+        let mut remarks: Vec<String> = Vec::new();
+        for version in &self.versions {
+            if version.state == "staged" {
+                remarks.push(format!("version {} is staged", version.number));
+            }
+            remarks.extend(version.hint().map(|hint| format!("version {} {hint}", version.number)));
+        }
+        remarks.extend(self.note.as_deref().map(escape));
+        remarks.join(" · ")
     }
 }
 
-impl From<&VersionEntry> for VersionDocument {
-    fn from(version: &VersionEntry) -> Self {
+impl VersionDocument {
+    fn new(version: &VersionEntry, now: u64) -> Self {
+        let state = state_word(version.state);
+        let unused_days = due::unused_days(version.used_at, now);
         Self {
             number: version.number,
-            state: state_word(version.state),
+            state,
             reason: reason_word(version.reason),
             created_at: time(version.created_at),
-            key_id: envelope::encode_base64(&version.key_id),
+            // The daemon gives zeros for what is destroyed.
+            key_id: if state == "destroyed" {
+                String::new()
+            } else {
+                envelope::encode_base64(&version.key_id)
+            },
+            used_at: some_time(version.used_at),
+            unused_days,
+            can_be_retired: due::can_be_retired(state, unused_days),
         }
+    }
+
+    /// `can be retired: unused for 41 days`
+    pub(super) fn hint(&self) -> Option<String> {
+        let days = self.unused_days.filter(|_| self.can_be_retired)?;
+        Some(format!("can be retired: unused for {days} days"))
+    }
+}
+
+/// Whether a key is served.
+pub(super) fn standing_word(standing: KeyStanding) -> &'static str {
+    match standing {
+        KeyStanding::Active => "active",
+        KeyStanding::Disabled => "disabled",
+        KeyStanding::Compromised => "compromised",
+    }
+}
+
+/// The classes of docs/FORMATS.md, section 6.
+pub(super) fn class_word(class: u8) -> &'static str {
+    match class {
+        0x01 => "message",
+        0x02 => "index",
+        0x03 => "hs256",
+        0x04 => "vault-gcm",
+        0x05 => "age-x25519",
+        0x40 => "legacy raw",
+        0x41 => "legacy text",
+        _ => "unknown",
     }
 }
 
 /// The states of docs/FORMATS.md, section 3.
-fn state_word(state: u8) -> &'static str {
+pub(super) fn state_word(state: u8) -> &'static str {
     match state {
         1 => "staged",
         2 => "primary",
@@ -88,7 +165,7 @@ fn state_word(state: u8) -> &'static str {
 }
 
 /// Why a version was made, from the same table.
-fn reason_word(reason: u8) -> &'static str {
+pub(super) fn reason_word(reason: u8) -> &'static str {
     match reason {
         0 => "none",
         1 => "scheduled",
@@ -100,72 +177,119 @@ fn reason_word(reason: u8) -> &'static str {
     }
 }
 
-fn time(seconds: u64) -> String {
+/// A time for people and documents.
+pub(super) fn time(seconds: u64) -> String {
     utc::shown(seconds.saturating_mul(1_000_000))
 }
 
+/// A time; none for 0.
+pub(super) fn some_time(seconds: u64) -> Option<String> {
+    Some(seconds).filter(|seconds| *seconds > 0).map(time)
+}
+
+/// A text; none if it is empty.
+pub(super) fn text(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
 /// Every key in a line.
-pub(super) fn table(console: &Console, keys: &[KeyDocument]) -> String {
-    let width = |cells: &mut dyn Iterator<Item = usize>, least: usize| cells.max().unwrap_or(0).max(least);
-    let name = width(&mut keys.iter().map(|key| key.name.len()), 4);
-    let mut text = format!("{:<name$}  STANDING     VERSIONS  CREATED     DUE         NOTE\n", "NAME");
-    for key in keys {
-        let standing = console.paint(color(key.standing), &format!("{:<11}", key.standing));
-        let created = key.created_at.get(..10).unwrap_or_default();
-        let due = key.due_at.as_deref().and_then(|due| due.get(..10)).unwrap_or("-");
+pub(super) fn table(console: &Console, keys: &[KeyDocument], now: u64) -> String {
+    let name = width("NAME", keys.iter().map(|key| key.name.as_str()));
+    let class = width("CLASS", keys.iter().map(|key| class_word(key.class)));
+    let place = width("ENVIRONMENT", keys.iter().filter_map(|key| key.environment.as_deref()));
+    let dues: Vec<String> = keys.iter().map(|key| key.due_words(now)).collect();
+    let due = width("DUE", dues.iter().map(String::as_str));
+    let mut text = format!(
+        "{:<name$}  {:<class$}  STANDING     {:<place$}  VERSIONS  CREATED     {:<due$}  NOTE\n",
+        "NAME", "CLASS", "ENVIRONMENT", "DUE"
+    );
+    for (key, words) in keys.iter().zip(dues) {
+        let standing = console.paint(color(key.standing_shown()), &format!("{:<11}", key.standing_shown()));
+        let environment = key.environment.as_deref().map_or("-".to_owned(), escape);
+        let words = format!("{words:<due$}");
+        let overdue = key.due > 0 && key.due <= now;
         let line = format!(
-            "{:<name$}  {standing}  {:>8}  {created}  {due:<10}  {}",
+            "{:<name$}  {:<class$}  {standing}  {environment:<place$}  {:>8}  {}  {}  {}",
             escape(&key.name),
+            class_word(key.class),
             key.versions.len(),
-            escape(key.note.as_deref().unwrap_or_default()),
+            key.created_at.get(..10).unwrap_or_default(),
+            if overdue { console.paint(Color::Red, &words) } else { words },
+            key.remarks(),
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
 }
 
-/// Everything about one key.
-pub(super) fn sheet(console: &Console, key: &KeyDocument) -> String {
-    let mut text = String::new();
-    let mut row = |label: &str, value: &str| {
-        let _ = writeln!(text, "{label:<10} {value}");
-    };
-    row("name", &escape(&key.name));
-    row("class", &key.class.to_string());
-    let because = key.standing_reason.as_deref().map(|why| format!(": {}", escape(why))).unwrap_or_default();
-    row("standing", &format!("{}{because}", console.paint(color(key.standing), key.standing)));
-    row("created", &key.created_at);
-    if let Some(due) = &key.due_at {
-        let why = key.due_reason.as_deref().map(|why| format!(" ({})", escape(why))).unwrap_or_default();
-        row("due", &format!("{due}{why}"));
-    }
-    if let Some(note) = &key.note {
-        row("note", &escape(note));
-    }
-    for (index, subject) in key.access.iter().enumerate() {
-        row(if index == 0 { "access" } else { "" }, &escape(subject));
-    }
-    for version in &key.versions {
-        let line = format!(
-            "{}  {:<9}  {}  key id {}",
-            version.number, version.state, version.created_at, version.key_id
-        );
-        row(
-            if version.number == key.versions.first().map_or(0, |first| first.number) {
-                "versions"
-            } else {
-                ""
-            },
-            &line,
-        );
-    }
-    text
+/// Of a column with this head.
+fn width<'c>(head: &str, cells: impl Iterator<Item = &'c str>) -> usize {
+    cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(head.len())
 }
 
-fn color(standing: &str) -> Color {
+/// Of a standing.
+pub(super) fn color(standing: &str) -> Color {
     match standing {
         "active" => Color::Green,
         "disabled" => Color::Yellow,
         _ => Color::Red,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::command::watch::tests::console;
+
+    const NOW: u64 = 1_800_000_000;
+
+    /// A key with nothing to say.
+    pub(in super::super) fn key() -> KeyEntry<'static> {
+        KeyEntry {
+            name: "default",
+            class: 1,
+            standing: KeyStanding::Active,
+            standing_reason: "",
+            created_at: NOW,
+            due_at: 0,
+            due_reason: "",
+            rotates: false,
+            environment: "",
+            note: "",
+            access: Vec::new(),
+            versions: Vec::new(),
+        }
+    }
+
+    pub(in super::super) fn version(number: u32, state: u8, used_at: u64) -> VersionEntry {
+        VersionEntry { number, state, reason: 1, created_at: NOW, key_id: [7; 32], used_at }
+    }
+
+    #[test]
+    fn what_is_due_and_what_waits_is_in_the_list() {
+        let versions = vec![version(1, 3, NOW - 41 * 86_400), version(2, 2, NOW), version(3, 1, 0)];
+        let openai = KeyEntry {
+            name: "openai",
+            environment: "production",
+            due_at: NOW - 3 * 86_400,
+            due_reason: "personnel",
+            note: "mine\u{1b}[2J",
+            versions,
+            ..key()
+        };
+        let keys = [KeyDocument::new(&key(), NOW), KeyDocument::new(&openai, NOW)];
+        assert_eq!(
+            table(&console(), &keys, NOW),
+            "NAME     CLASS    STANDING     ENVIRONMENT  VERSIONS  CREATED     DUE                      NOTE\n\
+             default  message  active       -                   0  2027-01-15  -\n\
+             openai   message  active       production          3  2027-01-15  OVERDUE 3 d (personnel)  \
+             version 1 can be retired: unused for 41 days · version 3 is staged · mine\\u{1b}[2J\n"
+        );
+    }
+
+    #[test]
+    fn what_is_destroyed_has_no_id() {
+        let version = VersionDocument::new(&VersionEntry { key_id: [0; 32], ..version(1, 7, 0) }, NOW);
+        assert_eq!((version.key_id.as_str(), version.state), ("", "destroyed"));
     }
 }

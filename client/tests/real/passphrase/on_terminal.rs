@@ -20,10 +20,10 @@ use crate::place::{Place, client};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Ends the line on a terminal.
-pub(super) const ENTER: &str = "\r";
+pub(crate) const ENTER: &str = "\r";
 
 /// A command in a session of its own with a terminal in front of it.
-pub(super) struct OnTerminal {
+pub(crate) struct OnTerminal {
     keyboard: File,
     /// The terminal itself, to see how it is set.
     terminal: OwnedFd,
@@ -32,7 +32,7 @@ pub(super) struct OnTerminal {
 }
 
 impl OnTerminal {
-    pub(super) fn new(place: &Place, words: &[&str]) -> Self {
+    pub(crate) fn new(place: &Place, words: &[&str]) -> Self {
         let pty = openpty(None, None).unwrap();
         let mut command = place.program("setsid");
         command.arg("--ctty").arg(client()).args(words);
@@ -51,12 +51,12 @@ impl OnTerminal {
         Self { keyboard, terminal: pty.slave, seen, child }
     }
 
-    pub(super) fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
     }
 
     /// Waits until the screen shows this so many times.
-    pub(super) fn expect(&self, text: &str, times: usize) {
+    pub(crate) fn expect(&self, text: &str, times: usize) {
         let end = Instant::now() + LIMIT;
         while self.screen().matches(text).count() < times {
             assert!(Instant::now() < end, "no {text:?} on the screen: {:?}", self.screen());
@@ -64,19 +64,19 @@ impl OnTerminal {
         }
     }
 
-    pub(super) fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    pub(super) fn shows_what_is_typed(&self) -> bool {
+    pub(crate) fn shows_what_is_typed(&self) -> bool {
         tcgetattr(&self.terminal).unwrap().local_flags.contains(LocalFlags::ECHO)
     }
 
-    pub(super) fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    pub(super) fn end(&mut self) -> ExitStatus {
+    pub(crate) fn end(&mut self) -> ExitStatus {
         let end = Instant::now() + LIMIT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
