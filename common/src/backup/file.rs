@@ -88,7 +88,7 @@ pub fn assemble(contents: &Contents<'_>, backup_key: &[u8; KEY_BYTES]) -> Result
     out.extend_from_slice(master);
     out.extend_from_slice(&id(backup_key));
     let master_flag = if sealed_master.is_some() { HOLDS_MASTER } else { 0 };
-    out.push(u8::from(*whole) * HOLDS_ALL_KEYS | master_flag);
+    out.push(if *whole { HOLDS_ALL_KEYS } else { 0 } | master_flag);
     out.extend_from_slice(&keys.to_le_bytes());
     out.extend_from_slice(&length::<u32>(key_ids.len())?.to_le_bytes());
     out.extend_from_slice(&length::<u32>(pages.len())?.to_le_bytes());

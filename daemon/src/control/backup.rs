@@ -23,14 +23,14 @@ use keyagent_core::{
     audit::record::Details,
     backup::{self, BackupError, CreatedPage, RestoreRequest, Restored, Taken, Wanted},
     change::{self, ChangeError},
-    keyring::{Key, Keyring, KeyringError},
+    keyring::{Brake, Key, Keyring, KeyringError},
     reply::{NoRoom, ReplyBuffer},
 };
 use keyagent_sys::memory::LockedArena;
 
 use super::{
     Asked, MALFORMED,
-    change::{Changed, NotChanged, change},
+    change::{Changed, NotChanged, change, hold_in_engine},
 };
 use crate::{
     clock,
@@ -110,6 +110,7 @@ pub(super) fn restore(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Resul
     let shared = asked.shared;
     let id = format::fingerprint(&format::id(backup_key));
     let reason = format!("backup {}", fingerprint::full(&id));
+    let _quiet = if dry_run { None } else { Quiet::begin(shared) };
     let make = |keyring: &Keyring<LockedArena>| {
         let request = RestoreRequest {
             backup_key,
@@ -180,6 +181,34 @@ fn outcome(taken: Taken) -> RestoreOutcome {
     }
 }
 
+/// As long as it lives, nothing is sealed with `default`: between the look at its use and the commit that puts another
+/// one in its place.
+struct Quiet<'s>(&'s Shared);
+
+impl<'s> Quiet<'s> {
+    /// Only where `default` may have to give way, and unless it is held already.
+    fn begin(shared: &'s Shared) -> Option<Self> {
+        let alone = match &*shared.engine.read().unwrap_or_else(PoisonError::into_inner) {
+            EngineState::Unlocked(engine) => engine.keyring().keys().len() == 1,
+            EngineState::Locked(_) => false,
+        };
+        if !alone || shared.held.brake(KeyName::DEFAULT.as_str()).is_some() {
+            return None;
+        }
+        shared.held.hold([KeyName::DEFAULT.as_str().to_owned()], Brake::Disabled);
+        // Whoever was sealing has done with it before this returns.
+        hold_in_engine(shared);
+        Some(Self(shared))
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        self.0.held.release(&[KeyName::DEFAULT.as_str().to_owned()]);
+        hold_in_engine(self.0);
+    }
+}
+
 /// Whether nothing was ever sealed with `default`. What is not known for sure counts as use: then a backup's
 /// `default` is refused, and nothing is lost.
 fn default_is_unused(shared: &Shared, keyring: &Keyring<LockedArena>) -> bool {
@@ -212,10 +241,9 @@ fn refused(error: &BackupError) -> Report {
         BackupError::ChangedMeanwhile => (ErrorCode::Busy, "begin the backup again"),
         BackupError::TooMuchSaid(_) => (ErrorCode::TooLarge, "shorten its note: keyagent keys configure"),
         BackupError::DoesNotOpen => (ErrorCode::BackupNotOpened, "give the key of this very backup"),
-        BackupError::Malformed(_) | BackupError::NotAPage(_) => {
-            (ErrorCode::BackupDamaged, "keyagent backup check FILE")
-        }
-        BackupError::Keyring(KeyringError::Rule(_) | KeyringError::Damaged(_)) => {
+        BackupError::Malformed(_)
+        | BackupError::NotAPage(_)
+        | BackupError::Keyring(KeyringError::Rule(_) | KeyringError::Damaged(_)) => {
             (ErrorCode::BackupDamaged, "keyagent backup check FILE")
         }
         BackupError::Keyring(KeyringError::Full)
