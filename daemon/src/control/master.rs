@@ -44,6 +44,9 @@ struct Step<'a> {
     next: Option<&'a [u8; KEY_BYTES]>,
 }
 
+/// What a step came to, and why the log has no line of it, if it has none.
+type Taken = (MasterRotateReply, Option<Report>);
+
 /// The keyring in use, and its masters.
 type InUse = (Keyring<LockedArena>, Vec<[u8; 16]>);
 
@@ -63,7 +66,9 @@ pub(super) fn rotate(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
         }
     };
     match taken {
-        Ok(reply) => replies.success(asked.id, &reply),
+        Ok((reply, unrecorded)) => {
+            super::keys::done(asked, unrecorded, replies, |replies| replies.success(asked.id, &reply))
+        }
         Err(report) => asked.failed(None, name, &report, replies),
     }
 }
@@ -75,7 +80,7 @@ fn given(bytes: &[u8]) -> Result<Option<&[u8; KEY_BYTES]>, ()> {
 
 impl Step<'_> {
     /// A new root that both master keys open. Begun already with the same two, there is nothing to do.
-    fn begin(&self) -> Result<MasterRotateReply, Report> {
+    fn begin(&self) -> Result<Taken, Report> {
         let next = self.next.ok_or_else(|| {
             Report::new(ErrorCode::InvalidRequest, "a rotation begins with the next master key")
                 .why("the request holds none")
@@ -90,7 +95,7 @@ impl Step<'_> {
         if masters.len() > 1 {
             // Killed behind this step, a client takes it again.
             return if masters == [print, next_print] {
-                Ok(reply(&keyring))
+                Ok((reply(&keyring), None))
             } else {
                 Err(unfinished(&masters))
             };
@@ -114,7 +119,7 @@ impl Step<'_> {
     }
 
     /// Only the next master key opens the keyring from now on. Finished already, there is nothing to do.
-    fn finish(&self) -> Result<MasterRotateReply, Report> {
+    fn finish(&self) -> Result<Taken, Report> {
         let _one_at_a_time = self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let (keyring, masters) = self.in_use()?;
         let (Some(target), Some(first)) = (masters.last(), masters.first()) else {
@@ -122,7 +127,7 @@ impl Step<'_> {
         };
         self.prove(&keyring, self.next, target)?;
         if masters.len() == 1 {
-            return Ok(reply(&keyring));
+            return Ok((reply(&keyring), None));
         }
         let (from, to) = (fingerprint::full(first), fingerprint::full(target));
         let said = format!("finish: master {from} to {to}, epoch {}", keyring.epoch());
@@ -130,14 +135,14 @@ impl Step<'_> {
     }
 
     /// Only the master key from before opens the keyring from now on; the root stays the new one.
-    fn abandon(&self) -> Result<MasterRotateReply, Report> {
+    fn abandon(&self) -> Result<Taken, Report> {
         let _one_at_a_time = self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let (keyring, masters) = self.in_use()?;
         let Some(target) = masters.first() else {
             return Err(Report::new(ErrorCode::Internal, "a keyring without a slot"));
         };
         self.prove(&keyring, self.current, target)?;
-        let Some(next) = masters.get(1) else { return Ok(reply(&keyring)) };
+        let Some(next) = masters.get(1) else { return Ok((reply(&keyring), None)) };
         let (stays, goes) = (fingerprint::full(target), fingerprint::full(next));
         let said = format!("abandon: master {stays} stays, not {goes}, epoch {}", keyring.epoch());
         self.put_in_place(keyring, Some(target), &said, None)
@@ -223,7 +228,7 @@ impl Step<'_> {
         only: Option<&[u8; 16]>,
         said: &str,
         root: Option<&AuditRoot<LockedArena>>,
-    ) -> Result<MasterRotateReply, Report> {
+    ) -> Result<Taken, Report> {
         let shared = self.shared;
         let layout = &shared.settings.layout;
         let mut draft = keyring.draft();
@@ -241,7 +246,7 @@ impl Step<'_> {
         if let Some(counts) = counts {
             counts.finish();
         }
-        let mut shortfalls: Vec<Report> = unsynced.into_iter().chain(unrecorded).collect();
+        let mut shortfalls: Vec<Report> = unsynced.into_iter().chain(unrecorded.clone()).collect();
         shared.known.lock().unwrap_or_else(PoisonError::into_inner).advance(&keyring);
         let reply = reply(&keyring);
         shortfalls.extend(self.adopt(keyring, root).err());
@@ -249,7 +254,7 @@ impl Step<'_> {
             alarm::failed(shared, "store_incomplete", report);
         }
         shared.events.push("master_rotate", WatchSeverity::Warning, "", said.to_owned());
-        Ok(reply)
+        Ok((reply, unrecorded))
     }
 
     /// Takes the keyring into use. A new root begins a segment of the log at the very moment: who pins a group of that
