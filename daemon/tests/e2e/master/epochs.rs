@@ -1,0 +1,151 @@
+//! The audit log over rotations of the master key.
+
+use std::fs;
+
+use keyagent_common::{context::EMPTY, op::MasterStep};
+
+use super::{install, new_key, rotate, take, verify};
+use crate::support::{Home, log, snapshot};
+
+/// A log of three epochs, each with starts, unlocks and requests in it.
+fn three_epochs() -> Home {
+    let home = Home::initialized();
+    for epoch in 0..3 {
+        let daemon = home.start();
+        let mut client = daemon.client();
+        for _ in 0..4 {
+            client.encrypt(EMPTY, b"x").unwrap();
+        }
+        client.lock().unwrap();
+        client.unlock(&[]).unwrap();
+        if epoch < 2 {
+            rotate(&home, &mut client);
+            client.encrypt(EMPTY, b"x").unwrap();
+        }
+        daemon.terminate();
+    }
+    home
+}
+
+#[test]
+fn a_log_of_three_epochs_verifies_and_a_bit_in_any_is_noticed() {
+    let home = three_epochs();
+    let (code, found) = verify(&home);
+    assert_eq!(code, 0, "{found}");
+    let lines = log::lines(&home);
+    let epochs: Vec<u64> = lines
+        .iter()
+        .filter(|line| line["event_type"] == "audit.segment")
+        .map(|line| line["metadata"]["epoch"].as_u64().unwrap())
+        .collect();
+    assert!(
+        epochs.is_sorted() && epochs.contains(&1) && epochs.contains(&2) && epochs.contains(&3),
+        "{epochs:?}"
+    );
+    // The first line of a segment under each root stands right behind the rotation.
+    let rotations: Vec<usize> = (0..lines.len())
+        .filter(|place| {
+            let reason = lines[*place]["metadata"]["reason"].as_str().unwrap_or_default();
+            lines[*place]["event_type"] == "master_rotate" && reason.starts_with("begin")
+        })
+        .collect();
+    for (place, epoch) in rotations.iter().zip([2, 3]) {
+        let behind = &lines[place + 1];
+        assert_eq!(
+            (&behind["event_type"], &behind["metadata"]["epoch"]),
+            (&"audit.segment".into(), &epoch.into())
+        );
+    }
+    let path = home.state_file("audit.log");
+    let whole = fs::read_to_string(&path).unwrap();
+    let every: Vec<&str> = whole.split_inclusive('\n').collect();
+    for epoch in 1..=3 {
+        let place = lines
+            .iter()
+            .position(|line| line["event_type"] == "audit.segment" && line["metadata"]["epoch"] == epoch)
+            .unwrap();
+        let changed = every[place + 1].replacen("\"success\":true", "\"success\":false", 1);
+        assert_ne!(changed, every[place + 1], "epoch {epoch}: {}", every[place + 1]);
+        let bad = [&every[..=place], &[changed.as_str()], &every[place + 2..]].concat().concat();
+        fs::write(&path, bad).unwrap();
+        let (code, found) = verify(&home);
+        assert_eq!((code, found["problems"].as_array().unwrap().len()), (1, 1), "epoch {epoch}: {found}");
+    }
+    fs::write(&path, whole).unwrap();
+    home.start().terminate();
+}
+
+#[test]
+fn killed_before_the_first_pin_of_an_epoch_it_starts_and_only_then() {
+    let home = Home::initialized();
+    home.start().terminate();
+    let pin = fs::read(home.state_file("audit.pin")).unwrap();
+    let next = new_key();
+    let daemon = home.start();
+    take(&mut daemon.client(), MasterStep::Begin, &[], &next);
+    daemon.kill();
+    let _ = fs::remove_file(home.socket());
+    // As if the kill had come before the pin was written; and before any line after the keyring was in place.
+    fs::write(home.state_file("audit.pin"), &pin).unwrap();
+    let whole = fs::read_to_string(home.state_file("audit.log")).unwrap();
+    let intent = whole.rfind("\"event_type\":\"keyring.intent\"").unwrap();
+    let end = intent + whole[intent..].find('\n').unwrap() + 1;
+    for log in [&whole[..end], &whole] {
+        fs::write(home.state_file("audit.log"), log).unwrap();
+        fs::write(home.state_file("audit.pin"), &pin).unwrap();
+        assert_eq!(verify(&home).0, 0);
+        let before = snapshot(&home.state());
+        let daemon = home.start();
+        daemon.client().encrypt(EMPTY, b"x").unwrap();
+        daemon.kill();
+        let _ = fs::remove_file(home.socket());
+        assert_eq!(verify(&home).0, 0);
+        // Now it has one of its own.
+        log::verify(&home);
+        for (path, (_, content)) in before {
+            if path.is_file() {
+                fs::write(path, content).unwrap();
+            }
+        }
+    }
+    // A keyring further on, that pin says nothing any more.
+    let daemon = home.start();
+    install(&home, &next);
+    take(&mut daemon.client(), MasterStep::Finish, &[], &[]);
+    daemon.terminate();
+    fs::write(home.state_file("audit.pin"), &pin).unwrap();
+    home.refuses(&[], 65, "AUDIT_TAMPERED");
+}
+
+#[test]
+fn a_pin_that_could_not_be_written_is_written_before_the_next_keyring() {
+    let home = Home::initialized();
+    let daemon = home.start();
+    let next = new_key();
+    let old = fs::read(home.state_file("audit.pin")).unwrap();
+    take(&mut daemon.client(), MasterStep::Begin, &[], &next);
+    // As a full disk would have left it.
+    fs::write(home.state_file("audit.pin"), old).unwrap();
+    install(&home, &next);
+    take(&mut daemon.client(), MasterStep::Finish, &[], &[]);
+    daemon.kill();
+    let _ = fs::remove_file(home.socket());
+    home.start().terminate();
+}
+
+#[test]
+fn a_log_begun_anew_knows_of_no_earlier_epoch() {
+    let home = three_epochs();
+    fs::remove_file(home.state_file("audit.pin")).unwrap();
+    home.refuses(&[], 65, "ROLLBACK");
+    let daemon = home.start_with(&["--accept-rollback"]);
+    daemon.client().encrypt(EMPTY, b"x").unwrap();
+    daemon.terminate();
+    assert_eq!(verify(&home).0, 0);
+    let daemon = home.start();
+    rotate(&home, &mut daemon.client());
+    daemon.terminate();
+    let (code, found) = verify(&home);
+    assert_eq!(code, 0, "{found}");
+    home.start().terminate();
+}
