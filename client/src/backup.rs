@@ -12,7 +12,7 @@ use keyagent_common::op::{
 use crate::{Connection, Error};
 
 /// How long the daemon may take for a page beyond the time of an operation: it writes the whole keyring.
-const FOR_A_PAGE: Duration = Duration::from_secs(60);
+const FOR_A_PAGE: Duration = Duration::from_mins(1);
 
 impl Connection {
     /// A page of a backup. `keys` are names, ascending bytewise and joined by line feeds, or empty for all of them;

@@ -49,7 +49,7 @@ pub(super) fn last(status: &AgentStatus, now: SystemTime) -> Option<Finding> {
 pub(super) fn beside_the_key(layout: &Layout) -> Option<Finding> {
     let folder = layout.key_file.parent()?;
     let found = fs::read_dir(folder).ok()?.flatten().take(MOST_FILES).map(|entry| entry.path());
-    let found = found.filter(|path| begins_like_a_backup(path)).min()?;
+    let found = found.filter(begins_like_a_backup).min()?;
     let message = format!("{} lies beside the key file: what takes the one takes the other", found.display());
     let fix = format!("keep it on another disk or machine, then: rm {}", found.display());
     Some(Finding::new(CHECK, CheckResult::Warning, message).fix(fix))
@@ -77,7 +77,7 @@ mod tests {
 
     fn last_of(fields: &[(&str, &str)]) -> Option<(CheckResult, String)> {
         let fields = fields.iter().map(|(name, value)| Field { name, value }).collect();
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100 * 86_400);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(100 * 24);
         let finding = last(&AgentStatus::from(StatusReply { fields }), now)?;
         Some((finding.result, finding.message))
     }

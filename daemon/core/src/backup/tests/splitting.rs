@@ -25,7 +25,7 @@ fn with_long_key(versions: u32) -> Host {
     let mut draft = host.keyring.draft();
     for _ in 1..versions {
         let number = draft.add_version("a", Reason::Scheduled, &mut host.entropy, NOW).unwrap();
-        if number % 8 == 0 {
+        if number.is_multiple_of(8) {
             let key = draft.key_mut("a").unwrap();
             key.set_state(number, State::Retired, None, NOW + u64::from(number)).unwrap();
         }
@@ -67,12 +67,13 @@ fn the_most_versions_fit() {
     assert_eq!(b.states("a"), a.states("a"));
 }
 
+fn wanted(after: &[u8]) -> Wanted<'_> {
+    Wanted { backup_key: &KEY, names: "", after }
+}
+
 #[test]
 fn a_page_is_only_had_behind_the_one_before() {
     let mut a = with_long_key(900);
-    fn wanted(after: &[u8]) -> Wanted<'_> {
-        Wanted { backup_key: &KEY, names: "", after }
-    }
     let first = create_page(&a.keyring, wanted(&[]), &mut Counting(1)).unwrap();
     let create =
         |wanted: Wanted<'_>| create_page(&a.keyring, wanted, &mut Counting(1)).map(|page| page.index);
