@@ -94,7 +94,7 @@ impl Name {
 #[derive(Debug, Args)]
 struct Reason {
     /// Why, for the record
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
 }
 

@@ -237,7 +237,10 @@ pub(crate) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::watch::tests::console;
+    use crate::command::{
+        keys::due::{Retirable, Upcoming, Waiting},
+        watch::tests::console,
+    };
     use keyagent_common::op::{Field, StatusReply};
 
     fn told(fields: &[(&str, &str)]) -> String {
@@ -284,6 +287,25 @@ mod tests {
             assert!(text.contains(row), "{row}{text}");
         }
         assert!(!text.contains("metric"), "{text}");
+    }
+
+    #[test]
+    fn keys_that_wait_are_named_instead_of_counted() {
+        let upcoming = |name: &str, overdue, words: &str| Upcoming::at(name, keys::now(), overdue, words);
+        let hints = Hints {
+            rotations: vec![
+                upcoming("b", true, "billing OVERDUE 3 d"),
+                upcoming("o", false, "openai rotates in 12 d"),
+            ],
+            staged: vec![Waiting { key: "openai".into(), version: 3 }],
+            retirable: vec![Retirable { key: "openai".into(), version: 1, unused_days: 41 }],
+        };
+        let fields = [("keys", "4"), ("key_versions", "9"), ("keys_overdue", "1"), ("keys_disabled", "2")];
+        let fields = fields.map(|(name, value)| Field { name, value }).into();
+        let text = text(&console(), &AgentStatus::from(StatusReply { fields }), Some(&hints));
+        let row = "  keys      4 keys, 9 versions · billing OVERDUE 3 d · openai rotates in 12 d · 2 disabled · \
+                   openai version 3 staged · openai version 1 can be retired: unused for 41 days\n";
+        assert!(text.contains(row), "{text}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) struct Settings {
     /// Do not rotate by itself
     #[arg(long, conflicts_with = "rotate_every")]
     no_rotation: bool,
-    /// Days that an old version still opens after a rotation, 0 for no end; then it is to be retired
+    /// Days that an old version still opens after a rotation before it may be retired; 0 for no end
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(0..=MAX))]
     grace: Option<u32>,
     /// Retire old versions by itself when their grace is over

@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "CLASS", default_value = "message")]
     class: Class,
     /// For people, such as whom to ask about it
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     note: String,
     #[command(flatten)]
     settings: configure::Settings,
@@ -92,9 +92,8 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
 /// The key is made, and nothing is said about it.
 fn half_done(failure: Failure, done: &str, name: &str) -> Failure {
     let Failure::Report(report) = failure else { return failure };
-    let mut report = report
-        .fact("done", done.to_owned())
-        .fact("not", "the other options: the key has none of them".to_owned());
+    let mut report =
+        report.fact("done", done.to_owned()).fact("then", "setting the other options failed".to_owned());
     let again = format!("keyagent keys configure {name}, with the options that are missing");
     report.fix = if report.fix.is_empty() { again } else { format!("{}\n{again}", report.fix) };
     report.into()

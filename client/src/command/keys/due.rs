@@ -93,6 +93,12 @@ impl Hints {
 }
 
 impl Upcoming {
+    #[cfg(test)]
+    pub(crate) fn at(key: &str, at: u64, overdue: bool, words: &str) -> Self {
+        let (key, words) = (key.to_owned(), words.to_owned());
+        Self { key, due_at: None, overdue, automatic: true, at, words }
+    }
+
     fn of(key: &KeyDocument, now: u64) -> Self {
         let at = key.due;
         let overdue = at <= now;
@@ -121,11 +127,11 @@ pub(super) fn can_be_retired(state: &str, unused_days: Option<u64>) -> bool {
     state == "grace" && unused_days.is_some_and(|days| days >= UNUSED_DAYS)
 }
 
-/// The largest unit.
+/// The largest unit of which there are two at least.
 fn coarse(seconds: u64) -> String {
     match (seconds / DAY_SECONDS, seconds / 3600) {
-        (0, 0) => format!("{} m", seconds / 60),
-        (0, hours) => format!("{hours} h"),
+        (_, 0 | 1) => format!("{} m", seconds / 60),
+        (0 | 1, hours) => format!("{hours} h"),
         (days, _) => format!("{days} d"),
     }
 }

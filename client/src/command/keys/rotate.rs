@@ -34,14 +34,14 @@ pub(super) struct Arguments {
     /// Refuse at once what the old version sealed; can be taken back
     #[arg(long)]
     refuse_old: bool,
-    /// Somebody else may know the key: --reason compromise, and what to do next
+    /// Somebody else may know the key: as --reason compromise, and says what to do next
     #[arg(long, conflicts_with = "reason")]
     emergency: bool,
-    /// Serve the key again, also if it is compromised where that is said
+    /// Serve a disabled key again; a compromised one only with --lift=compromised
     #[arg(long, value_name = "BRAKE", num_args = 0..=1, require_equals = true, default_missing_value = "disabled")]
     lift: Option<Lift>,
     /// In words, for the record
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     note: String,
 }
 
