@@ -1,7 +1,9 @@
-//! The blocking client of the keyagent daemon: find its socket, check who listens there, ask.
+#![doc = include_str!("../README.md")]
+//! # Inside
 //!
-//! No threads, no runtime. It must never send a byte before the listener's user is known to be
-//! trusted, and never keep a plaintext or key in a buffer that is not wiped.
+//! Find the daemon's socket, check who listens there, ask. No threads, no runtime (but for `async`). It must never
+//! send a byte before the listener's user is known to be trusted, and never keep a plaintext or key in a buffer that
+//! is not wiped.
 
 mod address;
 mod answer;

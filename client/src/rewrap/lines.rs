@@ -47,7 +47,8 @@ struct Failures {
     count: u64,
     /// By code and words: the numbers of the lines, the first few, and how many there are.
     groups: BTreeMap<(u16, String), (Vec<u64>, u64)>,
-    first: Option<Report>,
+    /// The one on the first line.
+    first: Option<(u64, Report)>,
 }
 
 /// A line as it was read.
@@ -172,12 +173,15 @@ impl Failures {
         if numbers.len() < NUMBERS_SHOWN {
             numbers.push(number);
         }
-        self.first.get_or_insert(report);
+        // Lines that are no values are seen before the others are answered.
+        if self.first.as_ref().is_none_or(|(line, _)| number < *line) {
+            self.first = Some((number, report));
+        }
     }
 
     /// All of them in one report, with the code of the first.
     fn report(self, values: u64) -> Option<Report> {
-        let first = self.first?;
+        let (_, first) = self.first?;
         let what = format!("{} of {values} values were not moved and stay as they are", self.count);
         let mut report = Report::new(first.code, what);
         for ((number, words), (lines, count)) in self.groups {
