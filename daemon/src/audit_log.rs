@@ -163,7 +163,7 @@ impl AuditLog {
     /// Writes one group, in the room that the strongest of its lines may use. Either all its lines are in the file
     /// when this returns, or none; or they are counted, if the same user asked in vain too often ([`floods`]).
     pub(crate) fn append(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
-        self.write_group(lines.iter().copied(), Sync::AsSet)
+        self.write_group(lines.iter().copied())
     }
 
     /// Like [`Self::append`], without a list of them.
@@ -171,12 +171,24 @@ impl AuditLog {
         &self,
         lines: impl Iterator<Item = Line<'l>>,
     ) -> Result<(), AuditUnwritable> {
-        self.write_group(lines, Sync::AsSet)
+        self.write_group(lines)
     }
 
-    /// Like [`Self::append`], and on the disk when this returns.
+    /// Like [`Self::append`], and on the disk when this returns. Others write while the disk works.
     pub(crate) fn append_durably(&self, lines: &[Line<'_>]) -> Result<(), AuditUnwritable> {
-        self.write_group(lines.iter().copied(), Sync::Now)
+        self.append(lines)?;
+        let file = self.lock().file_to_sync().map_err(|(action, error)| self.unwritable(action, error))?;
+        self.sync_outside(&file)
+    }
+
+    /// Syncs a file of the log without its lock.
+    fn sync_outside(&self, file: &std::fs::File) -> Result<(), AuditUnwritable> {
+        file.sync_data().map_err(|error| {
+            // After a failed sync nobody knows what is on the disk: this log is at its end.
+            self.lock().spoiled = true;
+            self.failing.store(true, Ordering::Relaxed);
+            self.unwritable("sync", error)
+        })
     }
 
     /// Writes what was counted. To be called about a second after [`Self::activity`] told of something; where it
@@ -202,11 +214,7 @@ impl AuditLog {
 
     /// Not inlined: the chain's key was in its frame, and callers scrub what lies below theirs.
     #[inline(never)]
-    fn write_group<'l>(
-        &self,
-        lines: impl Iterator<Item = Line<'l>>,
-        sync: Sync,
-    ) -> Result<(), AuditUnwritable> {
+    fn write_group<'l>(&self, lines: impl Iterator<Item = Line<'l>>) -> Result<(), AuditUnwritable> {
         let mut lines = lines.peekable();
         if lines.peek().is_none() {
             return Ok(());
@@ -214,7 +222,7 @@ impl AuditLog {
         let mut copies = Copies::default();
         let mut writer = self.lock();
         let may_count = !self.failing.load(Ordering::Relaxed);
-        let written = writer.append_or_count(lines, may_count, sync, &mut copies);
+        let written = writer.append_or_count(lines, may_count, &mut copies);
         let rotate = writer.rotation_due() && !writer.rotation.announced;
         writer.rotation.announced |= rotate;
         drop(writer);
@@ -280,18 +288,11 @@ impl AuditLog {
             if !writer.unpinned {
                 return Ok(None);
             }
-            if writer.folder_unsynced {
-                writer.sync().map_err(|(action, error)| self.unwritable(action, error))?;
-            }
-            let file = writer.file.try_clone().map_err(|error| self.unwritable("sync", error))?;
+            let file = writer.file_to_sync().map_err(|(action, error)| self.unwritable(action, error))?;
             writer.unpinned = false;
             (file, writer.standing())
         };
-        // Outside the lock: requests go on while the disk works.
-        if let Err(error) = file.sync_data() {
-            self.lock().spoiled = true;
-            return Err(self.unwritable("sync", error));
-        }
+        self.sync_outside(&file)?;
         Ok(Some(standing))
     }
 

@@ -130,14 +130,13 @@ impl Writer {
         &mut self,
         lines: impl Iterator<Item = Line<'l>>,
         may_count: bool,
-        sync: Sync,
         copies: &mut Copies,
     ) -> Result<(), Failed> {
         let may_count = may_count
             && self.check_usable().is_ok()
             && self.check_budget(USUAL_LINE_BYTES, Manner::Plain).is_ok();
         if !may_count {
-            return self.append(lines, sync, copies);
+            return self.append(lines, Sync::AsSet, copies);
         }
         let (mut floods, mut counted, mut now) = (std::mem::take(&mut self.floods), Vec::new(), None);
         let mut written = lines
@@ -151,7 +150,7 @@ impl Writer {
             })
             .peekable();
         let result = match written.peek() {
-            Some(_) => self.append(written, sync, copies),
+            Some(_) => self.append(written, Sync::AsSet, copies),
             None => Ok(()),
         };
         if result.is_ok() {
@@ -230,6 +229,15 @@ impl Writer {
             self.spoiled = true;
             ("sync", error)
         })
+    }
+
+    /// The file, to be synced without the lock: what is written so far is on the disk then. Files before it were synced
+    /// when they were rotated, and its name is by now.
+    pub(super) fn file_to_sync(&mut self) -> Result<File, Failed> {
+        if self.folder_unsynced {
+            self.sync()?;
+        }
+        self.file.try_clone().map_err(|error| ("sync", error))
     }
 
     fn sync_folder(&mut self) -> io::Result<()> {
