@@ -118,6 +118,8 @@ pub(crate) enum Verb {
     Keys(command::keys::Arguments),
     /// Put keys into a backup, check one, take one in
     Backup(command::backup::Arguments),
+    /// Rotate the master key
+    Master(command::master::Arguments),
     /// Read, export and verify the audit log
     Audit(command::audit::Arguments),
     /// Write what the audit log says of a period, as a document

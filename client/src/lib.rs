@@ -20,6 +20,7 @@ mod dial;
 mod environment;
 mod error;
 mod key_life;
+mod master_key;
 mod overseeing;
 mod peer;
 mod pipeline;

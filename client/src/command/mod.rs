@@ -16,6 +16,7 @@ pub(crate) mod jwt;
 pub(crate) mod keys;
 pub(crate) mod lock;
 pub(crate) mod maintenance;
+pub(crate) mod master;
 pub(crate) mod metrics;
 pub(crate) mod policy;
 pub(crate) mod random;
@@ -64,6 +65,7 @@ pub(crate) fn run(line: CommandLine, console: &Console) -> Result<u8, Failure> {
         Verb::Metrics(arguments) => metrics::run(&session, &arguments),
         Verb::Keys(arguments) => keys::run(&session, &arguments),
         Verb::Backup(arguments) => backup::run(&session, &arguments),
+        Verb::Master(arguments) => master::run(&session, &arguments),
         Verb::Audit(arguments) => audit::run(&session, &arguments),
         Verb::Report(arguments) => report::run(&session, &arguments),
         Verb::Doctor(arguments) => doctor::run(&session, &arguments),

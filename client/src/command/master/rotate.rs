@@ -1,0 +1,412 @@
+//! `keyagent master rotate`: a new master key for the keyring, step by step, each on the disk before the next
+//! (docs/FORMATS.md, section 3 "Master rotation"). Interrupted anywhere, the same command goes on.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use keyagent_client::{Connection, effective_uid};
+use keyagent_common::{
+    error::ErrorCode,
+    fingerprint,
+    op::{Empty, MasterRotateReply, MasterStep, Status},
+    report::Report,
+};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+
+use super::{
+    files,
+    keys::Passphrases,
+    plan::{self, Print, Seen, Step},
+};
+use crate::{
+    agent_status::AgentStatus,
+    command::OK,
+    console,
+    failure::{Failure, usage},
+    key_file::{Content, MasterKey},
+    passphrase,
+    session::Session,
+};
+
+/// Name of the master key in a folder of credentials, which nobody can replace while the agent runs.
+const CREDENTIAL: &str = "keyagent.master-key";
+
+/// `keyagent master rotate`
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that a person types")]
+pub(super) struct Arguments {
+    /// The key file in use, if the agent names no other
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Make the next key in this file, for you to put where the agent reads its key; then run this again
+    #[arg(long, value_name = "FILE")]
+    new_key_file: Option<PathBuf>,
+    /// Keep the key that is replaced in this file: backups from before need it
+    #[arg(long, value_name = "FILE", conflicts_with = "new_key_file")]
+    keep_previous: Option<PathBuf>,
+    /// Take the passphrase of the key in use from this open descriptor instead of asking
+    #[arg(long, value_name = "N")]
+    passphrase_fd: Option<u32>,
+    /// Protect the next key with another passphrase
+    #[arg(long)]
+    new_passphrase: bool,
+    /// Take that passphrase from this open descriptor
+    #[arg(long, value_name = "N")]
+    new_passphrase_fd: Option<u32>,
+    /// Give an unfinished rotation up
+    #[arg(long)]
+    abandon: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    dry_run: bool,
+    steps: Vec<&'static str>,
+    previous: String,
+    fingerprint: Option<String>,
+    master_id: Option<String>,
+    epoch: Option<u32>,
+    generation: Option<u64>,
+    key_file: &'a str,
+    /// The next key waits in this file for somebody to install it.
+    to_install: Option<&'a str>,
+}
+
+/// Where the keys are, and how the agent gets them.
+struct Place {
+    /// The key file in use, if there is one to read.
+    key_file: Option<PathBuf>,
+    /// Where the next key is until it is in use.
+    next: PathBuf,
+    /// The agent reads this very file again by itself.
+    read_by_agent: bool,
+}
+
+/// A rotation on the way.
+struct Work<'s> {
+    session: &'s Session<'s>,
+    arguments: &'s Arguments,
+    connection: Connection,
+    passphrases: Passphrases<'s>,
+    place: Place,
+    previous: Print,
+    /// What the key file in use holds, until it is needed.
+    current: Option<Content>,
+    next: Option<MasterKey>,
+    reply: Option<MasterRotateReply>,
+}
+
+pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
+    let mut connection = session.connect()?;
+    connection.hello()?;
+    let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+    check_receiver(session, &connection)?;
+    if !status.is_unlocked() {
+        return Err(Report::new(ErrorCode::Locked, "the agent is locked")
+            .why("no key is in its memory, so none can be sealed anew")
+            .fix("keyagent unlock")
+            .into());
+    }
+    let place = place(arguments, &status)?;
+    let current = place.key_file.as_deref().map(files::read).transpose()?.flatten();
+    let next_file = files::read(&place.next)?;
+    let unknown =
+        || Report::new(ErrorCode::ProtocolMismatch, "the agent does not say which master key it has");
+    let seen = Seen {
+        in_use: status.fingerprint().ok_or_else(unknown)?,
+        next: status.next_fingerprint(),
+        file: current.as_ref().map(|(_, print)| *print),
+        next_file: next_file.as_ref().map(|(_, print)| *print),
+        installed_by_hand: arguments.new_key_file.is_some(),
+    };
+    let steps = if arguments.abandon { plan::abandonment(&seen)? } else { plan::rotation(&seen)? };
+    if arguments.dry_run || steps.is_empty() {
+        tell_plan(session, &seen, &place, &steps)?;
+        return Ok(OK);
+    }
+    confirm(session, arguments, &seen, &steps)?;
+    let (descriptor, another) = (arguments.passphrase_fd, arguments.new_passphrase);
+    let mut work = Work {
+        session,
+        arguments,
+        passphrases: Passphrases::new(session, descriptor, another, arguments.new_passphrase_fd),
+        connection,
+        place,
+        previous: seen.in_use,
+        current: current.map(|(content, _)| content),
+        next: None,
+        reply: None,
+    };
+    for step in &steps {
+        work.take(*step)?;
+        session.console.detail(step.as_str());
+    }
+    work.tell(&steps)?;
+    Ok(OK)
+}
+
+/// Where the keys of this agent are.
+fn place(arguments: &Arguments, status: &AgentStatus) -> Result<Place, Failure> {
+    let source = status.get("master_source").map(PathBuf::from).filter(|path| path.is_absolute());
+    let is_credential = |path: &Path| path.file_name().is_some_and(|name| name == CREDENTIAL);
+    let named = arguments.key_file.as_deref().map(std::path::absolute).transpose();
+    let named = named.map_err(|error| usage("not a usable path").why(error.to_string()))?;
+    if let Some(next) = &arguments.new_key_file {
+        let read_by_agent = named.is_none();
+        let next =
+            std::path::absolute(next).map_err(|error| usage("not a usable path").why(error.to_string()))?;
+        return Ok(Place { key_file: named, next, read_by_agent });
+    }
+    let by_hand = |why: &str| {
+        usage("the next master key has to be put in its place by hand")
+            .fact("source", status.shown("master_source"))
+            .why(why.to_owned())
+            .fix("keyagent master rotate --new-key-file FILE")
+    };
+    let key_file = match (named, &source) {
+        (Some(named), _) => named,
+        (None, None) => return Err(by_hand("the agent did not read its key from a file").into()),
+        (None, Some(path)) if is_credential(path) => {
+            return Err(by_hand("a credential does not change while the agent runs").into());
+        }
+        (None, Some(path)) => path.clone(),
+    };
+    files::check_alone(&key_file)?;
+    let protected = crate::key_file::holds_protected(&key_file);
+    let read_by_agent = source.as_deref() == Some(&key_file) && !protected;
+    Ok(Place { next: files::next_beside(&key_file), key_file: Some(key_file), read_by_agent })
+}
+
+/// A master key goes to the own agent, or to one that was named.
+fn check_receiver(session: &Session<'_>, connection: &Connection) -> Result<(), Failure> {
+    let (listener, me) = (connection.listener_uid(), effective_uid());
+    if listener == me || session.address()?.is_named() {
+        return Ok(());
+    }
+    Err(Report::new(ErrorCode::UntrustedAgent, "refusing to send a key to the agent of another user")
+        .fact("socket", connection.socket().display().to_string())
+        .why(format!("uid {listener} listens there and you are uid {me}"))
+        .fix("name the agent whose master key is meant with --socket")
+        .into())
+}
+
+/// Asks before anything is made; where nobody can be asked, it has to be said on the command line.
+fn confirm(session: &Session<'_>, arguments: &Arguments, seen: &Seen, steps: &[Step]) -> Result<(), Failure> {
+    if arguments.yes {
+        return Ok(());
+    }
+    if !session.console.can_ask() {
+        return Err(usage("not asked, so nothing was done")
+            .why("another master key opens the keyring afterwards, and backups of the old one do not open it")
+            .fix("add --yes          (or look first: --dry-run)")
+            .into());
+    }
+    let mut question = format!("Master key {}:\n", fingerprint::short(&seen.in_use));
+    for step in steps {
+        question += &format!("  {}\n", step.as_str());
+    }
+    let answer = console::ask(&format!("{question}Go on? (yes/no)"), "no")?;
+    if matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(usage("nothing was done").into())
+}
+
+fn tell_plan(session: &Session<'_>, seen: &Seen, place: &Place, steps: &[Step]) -> Result<(), Failure> {
+    let key_file = place.key_file.as_deref().unwrap_or(&place.next).display().to_string();
+    if session.console.json {
+        return console::print_json(&Document {
+            schema: "keyagent.master_rotate/1",
+            dry_run: true,
+            steps: steps.iter().map(|step| step.as_str()).collect(),
+            previous: fingerprint::full(&seen.in_use),
+            fingerprint: None,
+            master_id: None,
+            epoch: None,
+            generation: None,
+            key_file: &key_file,
+            to_install: None,
+        });
+    }
+    let mut text = format!("master {}   from {key_file}\n", fingerprint::short(&seen.in_use));
+    for (number, step) in steps.iter().enumerate() {
+        text += &format!("{}. {}\n", number + 1, step.as_str());
+    }
+    if steps.is_empty() {
+        text += "nothing to do\n";
+    }
+    console::print(&text)
+}
+
+impl Work<'_> {
+    fn take(&mut self, step: Step) -> Result<(), Failure> {
+        match step {
+            Step::Make => self.make(),
+            Step::Begin => self.begin(),
+            Step::Install => self.install(),
+            Step::Finish => self.finish(),
+            Step::Abandon => self.abandon(),
+            Step::Forget => files::forget(&self.place.next),
+        }
+    }
+
+    /// The next key is on the disk before anything depends on it.
+    fn make(&mut self) -> Result<(), Failure> {
+        let protect = matches!(self.current, Some(Content::Protected(_)));
+        if protect {
+            // Its passphrase first: nothing is made that could not be gone on with.
+            self.open_current()?;
+        }
+        let key = passphrase::new_master()?;
+        let text = self.passphrases.text(&key, protect)?;
+        let like = self.place.key_file.as_deref().filter(|_| self.arguments.new_key_file.is_none());
+        files::write_new(&self.place.next, &text, like)?;
+        self.next = Some(key);
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), Failure> {
+        let current = if self.place.read_by_agent { None } else { self.open_current()? };
+        let current: &[u8] = current.as_ref().map_or(&[], |key| key.expose_secret());
+        self.open_next()?;
+        let Some(next) = &self.next else { return Err(no_next(&self.place.next).into()) };
+        let reply = self.connection.master_rotate(MasterStep::Begin, current, next.expose_secret())?;
+        self.reply = Some(reply);
+        Ok(())
+    }
+
+    fn install(&mut self) -> Result<(), Failure> {
+        let Some(key_file) = &self.place.key_file else { return Ok(()) };
+        let Some((_, print)) = files::read(&self.place.next)? else {
+            return Err(no_next(&self.place.next).into());
+        };
+        if let Some(copy) = &self.arguments.keep_previous {
+            let Some((_, before)) = files::read(key_file)? else { return Err(no_next(key_file).into()) };
+            files::keep(key_file, copy, &before)?;
+        }
+        files::install(&self.place.next, key_file, &print)
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        let sends = !self.place.read_by_agent || self.arguments.new_key_file.is_some();
+        if sends {
+            self.open_next()?;
+        }
+        let next: &[u8] = match &self.next {
+            Some(key) if sends => key.expose_secret(),
+            _ => &[],
+        };
+        self.reply = Some(self.connection.master_rotate(MasterStep::Finish, &[], next)?);
+        Ok(())
+    }
+
+    fn abandon(&mut self) -> Result<(), Failure> {
+        let current = if self.place.read_by_agent { None } else { self.open_current()? };
+        let current: &[u8] = current.as_ref().map_or(&[], |key| key.expose_secret());
+        self.reply = Some(self.connection.master_rotate(MasterStep::Abandon, current, &[])?);
+        Ok(())
+    }
+
+    /// The key in use, if there is a file of it.
+    fn open_current(&mut self) -> Result<Option<MasterKey>, Failure> {
+        let Some(path) = &self.place.key_file else { return Ok(None) };
+        let content = match self.current.take() {
+            Some(content) => Some(content),
+            None => files::read(path)?.map(|(content, _)| content),
+        };
+        let Some(content) = content else { return Ok(None) };
+        self.passphrases.open(content, path).map(Some)
+    }
+
+    /// The next key, from where it is now, unless it is known.
+    fn open_next(&mut self) -> Result<(), Failure> {
+        if self.next.is_some() {
+            return Ok(());
+        }
+        let places = [Some(&self.place.next), self.place.key_file.as_ref()];
+        for path in places.into_iter().flatten() {
+            if let Some((content, _)) = files::read(path)? {
+                self.next = Some(self.passphrases.open(content, path)?);
+                return Ok(());
+            }
+        }
+        Err(no_next(&self.place.next).into())
+    }
+
+    fn tell(&self, steps: &[Step]) -> Result<(), Failure> {
+        let Some(reply) = &self.reply else { return Ok(()) };
+        let waits = Some(&self.place.next).filter(|_| reply.masters.len() > 1);
+        let to_install = waits.map(|path| path.display().to_string());
+        let now = reply.masters.last().copied().unwrap_or(self.previous);
+        let key_file = self.place.key_file.as_deref().unwrap_or(&self.place.next).display().to_string();
+        if self.session.console.json {
+            return console::print_json(&Document {
+                schema: "keyagent.master_rotate/1",
+                dry_run: false,
+                steps: steps.iter().map(|step| step.as_str()).collect(),
+                previous: fingerprint::full(&self.previous),
+                fingerprint: Some(fingerprint::full(&now)),
+                master_id: Some(fingerprint::short(&now)),
+                epoch: Some(reply.epoch),
+                generation: Some(reply.generation),
+                key_file: &key_file,
+                to_install: to_install.as_deref(),
+            });
+        }
+        console::print(&format!("{} {}\n", fingerprint::full(&now), fingerprint::short(&now)))?;
+        self.advise(steps, &now, to_install.as_deref(), &key_file);
+        Ok(())
+    }
+
+    fn advise(&self, steps: &[Step], now: &Print, to_install: Option<&str>, key_file: &str) {
+        let (old, new) = (fingerprint::short(&self.previous), fingerprint::short(now));
+        let say = |text: &str| self.session.console.say(text);
+        if let Some(next) = to_install {
+            say(&format!("both {old} and {new} open the keyring now; the next master key is in {next}"));
+            say("put it where the agent reads its key, restart the agent, then run this again to finish:");
+            say(&format!("keyagent master rotate --new-key-file {next}"));
+            return;
+        }
+        if steps.contains(&Step::Abandon) {
+            say(&format!("master key {new} stays; the rotation was given up"));
+            return;
+        }
+        say(&format!(
+            "the master key is {new} now, in {key_file}; copies of the old key file open nothing new"
+        ));
+        say("make a new backup: keyagent backup create; those from before need the old master key as ever");
+        if self.arguments.keep_previous.is_none() && steps.contains(&Step::Install) {
+            say("no copy of the old master key was kept here: for backups from before keep the one you have");
+        }
+        say(
+            "if the old key may be known to somebody, rotate every key as well: old key and old keyring open each other",
+        );
+    }
+}
+
+fn no_next(path: &Path) -> Report {
+    Report::new(ErrorCode::KeyMissing, "a master key is gone from its place")
+        .fact("file", path.display().to_string())
+        .why("somebody moved it away meanwhile")
+        .fix("put it back, then: keyagent master rotate")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_key_waits_beside_the_one_in_use() {
+        assert_eq!(files::next_beside(Path::new("/k/key")), Path::new("/k/key.next"));
+        let key = MasterKey::init_with_mut(|key| *key = [0xab; 32]);
+        assert_eq!(*files::plain_text(&key), [&[b'a', b'b'].repeat(32)[..], b"\n"].concat());
+    }
+}
