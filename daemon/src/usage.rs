@@ -4,10 +4,10 @@
 //! What writes lives in the core; here are the map of counts, the lock around the file and what an operator is told.
 //! Must never keep data operations from working: what cannot be stored is "not known".
 
+mod first_bytes;
 mod place;
 mod rewriting;
-#[cfg(test)]
-mod tests;
+mod uses;
 
 use std::{
     collections::HashMap,
@@ -19,14 +19,11 @@ use std::{
     time::Duration,
 };
 
-use keyagent_common::{
-    op::{OperationCode, WatchSeverity},
-    report::Report,
-};
+use keyagent_common::{op::WatchSeverity, report::Report};
 use keyagent_core::{
     engine::Facts,
     keyring::{Keyring, Version},
-    usage::{CounterKey, Counts, Direction, Everything, Finding, Journal, Unreadable, Used, read},
+    usage::{CounterKey, Counts, Everything, Finding, Journal, Unreadable, Used, read},
 };
 use keyagent_sys::{memory::LockedArena, thread::scrub_stack};
 use tokio::{sync::Notify, time::sleep};
@@ -37,8 +34,10 @@ use crate::{
     state::{EngineState, Shared},
     store,
 };
+use first_bytes::FirstBytes;
 use place::Place;
 pub(crate) use rewriting::{Rewriting, next};
+use uses::{Use, uses};
 
 /// Longest file that is read: four entries for each of the most versions that a keyring can have, and more.
 const MAX_FILE_BYTES: u64 = 128 << 20;
@@ -315,44 +314,6 @@ fn tell(shared: &Shared, error: &FileError) {
     alarm::raise_lasting(shared, "usage_not_recorded", WatchSeverity::Warning, "", &message);
 }
 
-/// A version was used so often.
-struct Use<'f> {
-    id: &'f [u8; 32],
-    direction: Direction,
-    times: u64,
-}
-
-/// What was used for what, each item of a batch for itself. Whatever was refused was not used.
-fn uses<'f>(keyring: &'f Keyring<LockedArena>, facts: &'f [Facts<'_>]) -> impl Iterator<Item = Use<'f>> {
-    facts.iter().filter(|facts| facts.failure.is_none()).flat_map(move |facts| {
-        let alone = facts.version.filter(|_| facts.batch.is_none()).map(|version| (facts.key, version, 1));
-        let items = facts.batch.iter().flat_map(|batch| &batch.outcomes);
-        let items = items.filter(|outcome| outcome.failure.is_none());
-        let items = items.filter_map(|outcome| Some((outcome.key, outcome.version?, outcome.count)));
-        let operation = facts.operation;
-        alone.into_iter().chain(items).flat_map(move |(key, (id, number), times)| {
-            let made = matches!(
-                operation,
-                OperationCode::Encrypt
-                    | OperationCode::DataKey
-                    | OperationCode::Hmac
-                    | OperationCode::JwtSign
-            );
-            let direction = if made { Direction::Encryption } else { Direction::Decryption };
-            let resealed =
-                if operation == OperationCode::Rewrap { primary(keyring, key, number) } else { None };
-            let resealed = resealed.map(|id| Use { id, direction: Direction::Encryption, times });
-            [Use { id, direction, times }].into_iter().chain(resealed)
-        })
-    })
-}
-
-/// The version that sealed anew what another one had sealed.
-fn primary<'k>(keyring: &'k Keyring<LockedArena>, key: Option<&str>, number: u32) -> Option<&'k [u8; 32]> {
-    let primary = keyring.find(key?)?.primary()?;
-    primary.key_id().filter(|_| primary.number != number)
-}
-
 /// Stores exactly what is idle, and newer times of what is not, every hour in which something was used.
 pub(crate) async fn settle_in_time(shared: Arc<Shared>) {
     loop {
@@ -393,35 +354,4 @@ pub(crate) fn close(shared: &Shared, key: &Key) {
         let report: Report = store::failed(&error);
         alarm::failed(shared, "usage_not_recorded", &report);
     }
-}
-
-/// Key ids are uniform: their first bytes are as good as any hash. Only ids of our own keyring are looked up.
-#[derive(Debug, Clone, Copy, Default)]
-struct FirstBytes;
-
-impl std::hash::BuildHasher for FirstBytes {
-    type Hasher = First;
-
-    fn build_hasher(&self) -> First {
-        First(0)
-    }
-}
-
-/// The first eight bytes of the only thing that is hashed.
-#[derive(Debug, Clone, Copy)]
-struct First(u64);
-
-impl std::hash::Hasher for First {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    /// The length of the array.
-    fn write_usize(&mut self, _: usize) {}
 }

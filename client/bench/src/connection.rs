@@ -97,7 +97,12 @@ pub(crate) fn hello() -> Outcome<Vec<u8>> {
 
 /// `count` frames that ask to seal `plaintext`.
 pub(crate) fn encrypt(plaintext: &[u8], count: u32) -> Outcome<Vec<u8>> {
-    let request = EncryptRequest { key: "default", context: EMPTY, plaintext };
+    encrypt_under("default", plaintext, count)
+}
+
+/// The same under a key.
+pub(crate) fn encrypt_under(key: &str, plaintext: &[u8], count: u32) -> Outcome<Vec<u8>> {
+    let request = EncryptRequest { key, context: EMPTY, plaintext };
     let frames = (0..count).map(|number| frame(number + 2, OperationCode::Encrypt, &request));
     Ok(frames.collect::<Outcome<Vec<_>>>()?.concat())
 }

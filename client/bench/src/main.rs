@@ -6,6 +6,7 @@
 
 mod connection;
 mod echo;
+mod growth;
 mod idle;
 mod machine;
 mod measure;
@@ -29,6 +30,9 @@ use server::{Daemon, Reference, Workplace};
 /// What went wrong, for the person at the terminal.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
+/// The argument that asks for P9 alone.
+const GROWTH: &str = "growth";
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,10 +47,13 @@ fn run() -> Outcome<()> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [] => measure_everything(),
+        [part] if part == GROWTH => measure_growth(),
         // The references are processes of their own, as the daemon is.
         [role, socket] if role == echo::PERSISTENT => Ok(echo::serve_persistent(Path::new(socket))?),
         [role, socket] if role == echo::PER_REQUEST => Ok(echo::serve_per_request(Path::new(socket))?),
-        _ => Err("usage: keyagent-bench          (no arguments)".into()),
+        _ => {
+            Err("usage: keyagent-bench          (or, for the rows of P9 alone: keyagent-bench growth)".into())
+        }
     }
 }
 
@@ -70,9 +77,20 @@ fn measure_everything() -> Outcome<()> {
     drop(unaudited);
     let one_shot = one_shot::measure(&place, &audited, programs.client.as_ref());
     let idle = idle::measure(&audited)?;
+    drop(audited);
+    let growth = growth::measure(&place, &programs.daemon)?;
     let after = machine::load()?;
-    let text = table::text(&before, &after, &rounds, &one_shot, &idle);
+    let text = table::text(&before, &after, &rounds, &one_shot, &idle, &growth);
     Ok(io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+/// P9 alone: minutes less, for whoever works on it.
+fn measure_growth() -> Outcome<()> {
+    let daemon = programs::daemon()?;
+    machine::pin_to_one_core()?;
+    let place = Workplace::make()?;
+    let sizes = growth::measure(&place, &daemon)?;
+    Ok(io::stdout().lock().write_all(table::growth_alone(&sizes).as_bytes())?)
 }
 
 /// The root of the repository, two folders above this package.

@@ -32,7 +32,7 @@ impl Programs {
     /// Builds all of them; only the client may fail.
     pub(crate) fn build() -> Outcome<Self> {
         let root = repository();
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = target(&root);
         let without_audit = target.join("without-audit");
         cargo(&root, &target, &["-p", "keyagentd"])?;
         cargo(&root, &without_audit, &["-p", "keyagentd", "--features", "benchmark-without-audit"])?;
@@ -42,6 +42,18 @@ impl Programs {
             client: client(&root, &target),
         })
     }
+}
+
+/// The daemon alone.
+pub(crate) fn daemon() -> Outcome<PathBuf> {
+    let root = repository();
+    let target = target(&root);
+    cargo(&root, &target, &["-p", "keyagentd"])?;
+    Ok(target.join("release/keyagentd"))
+}
+
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 fn client(root: &Path, target: &Path) -> Result<Client, String> {

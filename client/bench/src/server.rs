@@ -68,6 +68,17 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Makes a new master key, keyring and log, and serves.
     pub(crate) fn start(place: &Workplace, name: &str, program: &Path) -> Outcome<Self> {
+        Self::start_with(place, name, program, Some("--init")).map(|(daemon, _)| daemon)
+    }
+
+    /// Serves the state of that name, or does what the argument says with it; how long it took until it accepted
+    /// connections.
+    pub(crate) fn start_with(
+        place: &Workplace,
+        name: &str,
+        program: &Path,
+        argument: Option<&str>,
+    ) -> Outcome<(Self, Duration)> {
         let state = place.join(name);
         let socket = state.join("agent.sock");
         let mut command = Command::new(program);
@@ -75,11 +86,12 @@ impl Daemon {
         {
             command.env_remove(variable);
         }
-        command.arg("--init").arg("--state-dir").arg(&state).arg("--socket").arg(&socket);
+        command.args(argument).arg("--state-dir").arg(&state).arg("--socket").arg(&socket);
         command.env("XDG_CONFIG_HOME", state.join("config")).env_remove("CREDENTIALS_DIRECTORY");
+        let begin = Instant::now();
         let mut running = Running(command.stdin(Stdio::null()).spawn()?);
         running.wait_for(&socket)?;
-        Ok(Self { socket, running })
+        Ok((Self { socket, running }, begin.elapsed()))
     }
 
     /// Its folder below /proc.
@@ -100,7 +112,7 @@ impl Running {
             if begin.elapsed() > START_DEADLINE {
                 return Err(io::Error::from(io::ErrorKind::TimedOut).into());
             }
-            sleep(Duration::from_millis(5));
+            sleep(Duration::from_millis(1));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
+    growth::Size,
     idle::{CONNECTIONS, Idle, WATCHED},
     machine::Machine,
     measure::Series,
@@ -17,6 +18,7 @@ pub(crate) fn text(
     rounds: &Rounds,
     one_shot: &Result<OneShot, String>,
     idle: &Idle,
+    sizes: &[Size],
 ) -> String {
     let mut lines = vec![
         format!(
@@ -34,9 +36,19 @@ pub(crate) fn text(
     lines.extend(throughput(rounds));
     lines.push(one_process(one_shot));
     lines.extend(idling(idle));
+    lines.extend(growth(sizes));
     lines.extend(recording(rounds));
     lines.push(String::new());
     lines.extend(absolute(rounds, one_shot));
+    joined(&lines)
+}
+
+/// The rows of P9.
+pub(crate) fn growth_alone(sizes: &[Size]) -> String {
+    joined(&growth(sizes))
+}
+
+fn joined(lines: &[String]) -> String {
     lines.iter().fold(String::new(), |mut text, line| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{line}");
@@ -135,6 +147,42 @@ fn idling(idle: &Idle) -> Vec<String> {
             verdict(*bytes_per_connection <= 4096.0)
         ),
     ]
+}
+
+/// How a request and a start depend on the number of keys.
+fn growth(sizes: &[Size]) -> Vec<String> {
+    let Some((smallest, larger)) = sizes.split_first() else { return Vec::new() };
+    let mut lines = Vec::new();
+    for size in larger {
+        let keys = format!("{} keys of {} versions", size.keys, size.versions);
+        let target = "<= 1.1x one key";
+        lines.push(ratio(
+            "P9",
+            &format!("encrypt 100 B, {keys}, always the same key"),
+            &size.same_key,
+            &smallest.same_key,
+            1.1,
+            target,
+        ));
+        lines.push(ratio(
+            "P9",
+            &format!("encrypt 100 B, {keys}, up to 1000 keys in turn"),
+            &size.in_turn,
+            &smallest.in_turn,
+            1.1,
+            target,
+        ));
+    }
+    for size in sizes {
+        let (typical, best) = (size.start.typical() / 1e6, size.start.best() / 1e6);
+        let keys =
+            format!("{} keys of {} versions ({} KiB locked)", size.keys, size.versions, size.locked_kib);
+        lines.push(format!(
+            "| P9 | start with {keys} | < 200 ms | {typical:.0} ms | {best:.0} ms | {} |",
+            verdict(typical < 200.0)
+        ));
+    }
+    lines
 }
 
 fn recording(rounds: &Rounds) -> Vec<String> {

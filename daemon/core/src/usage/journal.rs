@@ -136,7 +136,7 @@ impl<A: Arena, F: CounterFile> Journal<A, F> {
         let pairs: Vec<Pair> = counts.iter().map(|counts| (Arc::clone(counts), counts.closed())).collect();
         let written = if can_be_continued {
             // The disk says exactly this.
-            pairs.iter().for_each(|(counts, entry)| counts.stored(entry));
+            store_all(&pairs);
             Ok(())
         } else {
             let replaced = self.replace(key, &pairs);
@@ -242,7 +242,10 @@ impl<A: Arena, F: CounterFile> Journal<A, F> {
         if pairs.is_empty() {
             return Ok(());
         }
-        let Some(key) = self.newest(key) else { return Ok(self.distrust(now)) };
+        let Some(key) = self.newest(key) else {
+            self.distrust(now);
+            return Ok(());
+        };
         if key.epoch() != self.epoch {
             return self.renew(&key, &(everything.list)(), now);
         }
@@ -258,13 +261,16 @@ impl<A: Arena, F: CounterFile> Journal<A, F> {
         self.file.append(&bytes).map_err(|error| self.fail(now, error))?;
         self.next_sequence = self.next_sequence.saturating_add(pairs.len() as u64);
         self.entries += pairs.len() as u64;
-        pairs.iter().for_each(|(counts, entry)| counts.stored(entry));
+        store_all(pairs);
         Ok(())
     }
 
     /// Writes a whole file, where there is none that counts.
     fn renew(&mut self, key: &CounterKey<A>, all: &[Arc<Counts>], now: u64) -> Result<(), F::Error> {
-        let Some(key) = self.newest(key) else { return Ok(self.distrust(now)) };
+        let Some(key) = self.newest(key) else {
+            self.distrust(now);
+            return Ok(());
+        };
         let pairs: Vec<Pair> = all.iter().map(with_room).collect();
         let replaced = self.replace(&key, &pairs);
         replaced
@@ -293,7 +299,7 @@ impl<A: Arena, F: CounterFile> Journal<A, F> {
         self.epoch = key.epoch();
         self.next_sequence = self.next_sequence.saturating_add(pairs.len() as u64);
         self.note_entries(pairs.len() as u64, pairs.len());
-        pairs.iter().for_each(|(counts, entry)| counts.stored(entry));
+        store_all(pairs);
     }
 
     fn note_entries(&mut self, entries: u64, versions: usize) {
@@ -330,4 +336,11 @@ fn among_all(pairs: &[Pair], all: &[Arc<Counts>]) -> Vec<Pair> {
     all.iter()
         .map(|counts| given.get(counts.key_id()).map_or_else(|| with_room(counts), |pair| (*pair).clone()))
         .collect()
+}
+
+/// What is on the disk now.
+fn store_all(pairs: &[Pair]) {
+    for (counts, entry) in pairs {
+        counts.stored(entry);
+    }
 }
