@@ -13,9 +13,13 @@ mod audit;
 #[cfg(test)]
 mod back_pressure;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod brakes;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod derived;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
@@ -46,9 +50,9 @@ mod protocol;
 #[cfg(test)]
 mod rollback;
 #[cfg(test)]
-mod socket;
-#[cfg(test)]
 mod scale;
+#[cfg(test)]
+mod socket;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]

@@ -1,19 +1,25 @@
 //! Asking for somebody else: both rights are needed, a role is never lent, and the record says for whom.
 
 use keyagent_common::{
+    codec,
     context::EMPTY,
     error::ErrorCode,
+    frame::Header,
     op::{
-        AuditQuery, AuditQueryRequest, DataKey, DataKeyRequest, Decrypt, DecryptRequest, Empty, Encrypt,
-        EncryptRequest, Health, KeyCreate, KeyCreateRequest, KeyDisable, KeyDisableRequest, KeyEnable,
-        KeyEnableRequest, KeyList, KeyListRequest, Lock, Maintenance, MaintenanceRequest, OnBehalfOf,
-        OperationCode, Reload, Status, Stop, Unlock, UnlockRequest, Watch, WatchRequest,
+        AuditQuery, AuditQueryRequest, Batch, BatchReply, BatchRequest, DataKey, DataKeyRequest, Decrypt,
+        DecryptRequest, Empty, Encrypt, EncryptRequest, Health, KeyCreate, KeyCreateRequest, KeyDisable,
+        KeyDisableRequest, KeyEnable, KeyEnableRequest, KeyList, KeyListRequest, Lock, Maintenance,
+        MaintenanceRequest, OnBehalfOf, OperationCode, Reload, Status, Stop, Unlock, UnlockRequest, Watch,
+        WatchRequest,
     },
 };
 use serde_json::json;
 
 use super::stage::{Sealed, Stage};
-use crate::support::{Client, client::Reply};
+use crate::support::{
+    Client,
+    client::{self, Reply},
+};
 
 const ADMIN: u32 = 54_001;
 const SHOP: u32 = 54_010;
@@ -74,6 +80,37 @@ fn stage(test: &str) -> Option<Stage> {
         stage.root().create_key(key).unwrap();
     }
     Some(stage)
+}
+
+#[test]
+fn every_item_of_a_batch_is_asked_for_the_one_who_is_named() {
+    let Some(mut stage) = stage("every_item_of_a_batch_is_asked_for_the_one_who_is_named") else { return };
+    let mut bridge = stage.user(BRIDGE);
+    let item = |key| EncryptRequest { key, context: EMPTY, plaintext: b"for somebody" };
+    let frames: Vec<u8> = (0..)
+        .zip(["shop/cards", "mail", "shop/web", "none"].map(item))
+        .flat_map(|(id, item)| client::request::<Encrypt>(id, &item))
+        .collect();
+    let batch = BatchRequest { operation: OperationCode::Encrypt as u16, items: &frames };
+    let body = bridge.ask_for::<Batch>(&user(SHOP), &batch).success().unwrap();
+    let mut rest = codec::decode::<BatchReply<'_>>(&body).unwrap().results;
+    let mut codes = Vec::new();
+    while let Ok(Some(header)) = Header::parse(rest) {
+        codes.push(header.code);
+        rest = &rest[header.frame_bytes()..];
+    }
+    let denied = ErrorCode::Denied as u16;
+    assert_eq!(codes, [0, denied, 0, denied]);
+    // An item cannot name somebody itself.
+    let inner = client::request_for::<Encrypt>(0, &user(SHOP), &item("shop/cards"));
+    let batch = BatchRequest { operation: OperationCode::Encrypt as u16, items: &inner };
+    assert_eq!(bridge.ask::<Batch>(&batch).error(), ErrorCode::Malformed);
+    assert_eq!(bridge.ask_for::<Batch>(&user(SHOP), &batch).error(), ErrorCode::Malformed);
+    drop(bridge);
+    let lines = stage.lines("encrypt");
+    let line = lines.iter().find(|line| line["metadata"]["outcomes"].is_object()).unwrap();
+    assert_eq!(line["metadata"]["on_behalf_of"], json!({"uid": SHOP}));
+    assert_eq!(line["metadata"]["outcomes"]["0"]["rule"], "shop");
 }
 
 #[test]
