@@ -1,9 +1,13 @@
 //! Whether what a crash left is sound: nothing acknowledged is lost, what was under way is there as a whole or not
 //! at all, and the store goes on.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
-use keyagent_common::context::EMPTY;
+use keyagent_common::{
+    codec,
+    context::EMPTY,
+    op::{KeyShow, KeyShowReply, KeyShowRequest},
+};
 use keyagent_core::{
     arena::HeapArena,
     keyring::{self, Key, Keyring, State},
@@ -11,8 +15,11 @@ use keyagent_core::{
 
 use crate::{
     life::{Lived, Origin, Sealed, Step, started},
-    support::{Home, assert_no_failure, finish, log},
+    support::{Client, Home, assert_no_failure, finish, log},
 };
+
+/// State of a version whose secret is gone.
+const DESTROYED: u8 = State::Destroyed as u8;
 
 /// How a store came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +116,7 @@ impl Expected<'_> {
                 return Err(format!("{} version {}: {opened:?}, but {must}", value.key, value.version));
             }
         }
+        self.look_at_the_counts(&mut client)?;
         client.encrypt(EMPTY, b"and new ones").map_err(|error| error.to_string())?;
         client.create_key("afterwards").map_err(|error| error.to_string())?;
         drop(client);
@@ -128,6 +136,36 @@ impl Expected<'_> {
             Some(name) => Err(format!("{name:?} was left")),
             None => Ok(()),
         }
+    }
+
+    /// A version was never used less than it was: counts are reserved before an answer leaves.
+    fn look_at_the_counts(&self, client: &mut Client) -> Result<(), String> {
+        let keys: BTreeSet<&str> = self.sealed.iter().map(|value| value.key).collect();
+        for key in keys {
+            let body = client.ask::<KeyShow>(&KeyShowRequest { key }).success();
+            let body = body.map_err(|error| format!("{key}: {error}"))?;
+            let shown: KeyShowReply<'_> = codec::decode(&body).map_err(|error| error.to_string())?;
+            // Of what is destroyed nothing is counted any more.
+            let gone = |number: u32| {
+                shown
+                    .key
+                    .versions
+                    .iter()
+                    .any(|version| version.number == number && version.state == DESTROYED)
+            };
+            for version in shown.usage.iter().filter(|version| !gone(version.number)) {
+                let sealed = |value: &&Sealed| value.key == key && value.version == version.number;
+                let sealed = self.sealed.iter().filter(sealed).count() as u64;
+                if version.encryptions < sealed {
+                    let counted = version.encryptions;
+                    return Err(format!("{key} version {}: {counted} of {sealed} counted", version.number));
+                }
+            }
+            if shown.usage.is_empty() {
+                return Err(format!("{key}: no counts are told"));
+            }
+        }
+        Ok(())
     }
 
     /// The log verifies, and has a line of every step that was acknowledged.

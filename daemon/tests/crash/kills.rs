@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 
 use crate::{
     examine::{Expected, expected},
-    life::Origin,
+    life::{Origin, configure},
     support::{Home, bounded, copy_files, skipped},
     tracer::{Call, Observer, Verdict, available},
 };
@@ -104,6 +104,7 @@ fn the_detector_objects_to_what_a_kill_must_never_leave() {
     let lived = origin.live(&lived_at, Killer::new(lived_at.path().into(), Point::Never), |_| {});
     let whole = || {
         let home = Home::with_key(&origin.key_file_after(lived.acknowledged));
+        configure(&home);
         copy_files(&lived_at.state(), &home.state());
         home
     };

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     examine::{Expected, Loss},
-    life::{Lived, Origin},
+    life::{Lived, Origin, configure},
     support::{Home, bounded, make_folder, skipped},
     tracer::available,
 };
@@ -79,6 +79,7 @@ impl Recorded {
     fn put(&self, acknowledged: usize, found: &Found) -> Home {
         let home = Home::with_key(&self.origin.key_file_after(acknowledged));
         make_folder(&home.state(), 0o700);
+        configure(&home);
         for (name, content) in found {
             fs::write(home.state_file(name), content).unwrap();
             crate::support::chmod(&home.state_file(name), 0o600);

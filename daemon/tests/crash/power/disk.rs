@@ -8,6 +8,8 @@ use std::{
     hash::{Hash, Hasher},
 };
 
+use crate::support::bounded;
+
 /// One operation on the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -85,14 +87,13 @@ fn apply_to_content(content: &mut Vec<u8>, op: &Op) {
     }
 }
 
-/// The first half of a write.
-fn half(op: &Op) -> Option<Op> {
-    match op {
-        Op::Write { file, offset, bytes } if bytes.len() > 1 => {
-            Some(Op::Write { file: *file, offset: *offset, bytes: bytes[..bytes.len() / 2].to_vec() })
-        }
-        _ => None,
-    }
+/// A write of which only a part was done: the first half, and in the full campaign other parts too.
+fn torn(op: &Op) -> Vec<Op> {
+    let Op::Write { file, offset, bytes } = op else { return Vec::new() };
+    let parts = bounded(2, 16);
+    let cuts: BTreeSet<usize> = (1..parts).map(|part| bytes.len() * part / parts).collect();
+    let cut = |length: usize| Op::Write { file: *file, offset: *offset, bytes: bytes[..length].to_vec() };
+    cuts.into_iter().filter(|length| *length > 0).map(cut).collect()
 }
 
 /// Which of `count` operations are there: none, all, every beginning, all but one, and every choice of a few.
@@ -165,7 +166,7 @@ impl Disk {
         all
     }
 
-    /// Any choice of names with any choice of one file's pending writes, whole or by half, while those of the other
+    /// Any choice of names with any choice of one file's pending writes, whole or in part, while those of the other
     /// files are there or not.
     pub(crate) fn in_any_order(&self) -> Vec<Found> {
         let mut all = self.in_order();
@@ -205,9 +206,9 @@ fn variants(content: &Content) -> Vec<Vec<u8>> {
         let mut bytes = content.durable.clone();
         for (op, _) in content.pending.iter().zip(&kept).filter(|(_, kept)| **kept) {
             // Torn in the middle of any one of them.
-            if let Some(torn) = half(op) {
+            for part in torn(op) {
                 let mut cut = bytes.clone();
-                apply_to_content(&mut cut, &torn);
+                apply_to_content(&mut cut, &part);
                 all.push(cut);
             }
             apply_to_content(&mut bytes, op);
