@@ -3,6 +3,8 @@
 mod damage;
 mod drill;
 mod hosts;
+mod kept;
+mod pages;
 mod recipients;
 
 use std::{fs, path::PathBuf};
