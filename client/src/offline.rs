@@ -9,14 +9,17 @@ use std::{
     sync::Arc,
 };
 
-use keyagent_client::{AgentError, Error};
+use keyagent_client::{AgentError, DataKeySecret, Error};
 use keyagent_common::{
     codec,
     error::ErrorCode,
     fingerprint,
     frame::{HEADER_BYTES, Header},
     layout::Layout,
-    op::{ErrorReply, Operation},
+    op::{
+        DataKeyOpen, DataKeyOpenReply, DataKeyOpenRequest, Decrypt, DecryptReply, DecryptRequest, ErrorReply,
+        Operation,
+    },
     report::Report,
 };
 use keyagent_core::{
@@ -112,8 +115,23 @@ impl Offline {
         Ok(Self { engine, rights })
     }
 
+    /// The message in an envelope.
+    pub(crate) fn decrypt(&self, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let body = self.ask::<Decrypt>(request)?;
+        let reply: DecryptReply<'_> = codec::decode(&body).map_err(|_| unreadable::<Decrypt>())?;
+        Ok(Zeroizing::new(reply.plaintext.to_vec()))
+    }
+
+    /// The data key in an envelope.
+    pub(crate) fn data_key_open(&self, request: &DataKeyOpenRequest<'_>) -> Result<DataKeySecret, Error> {
+        let body = self.ask::<DataKeyOpen>(request)?;
+        let reply: DataKeyOpenReply<'_> = codec::decode(&body).map_err(|_| unreadable::<DataKeyOpen>())?;
+        let key: &[u8; 32] = reply.plain.try_into().map_err(|_| unreadable::<DataKeyOpen>())?;
+        Ok(DataKeySecret::init_with_mut(|place| place.copy_from_slice(key)))
+    }
+
     /// The reply to one request, as an agent would give it.
-    pub(crate) fn ask<O: Operation>(&self, request: &O::Request<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    fn ask<O: Operation>(&self, request: &O::Request<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
         let frame = Zeroizing::new(codec::frame(0, O::CODE as u16, request).map_err(|_| Error::TooLarge)?);
         let body = frame.get(HEADER_BYTES..).unwrap_or_default();
         let mut bytes = Zeroizing::new(vec![0; frame.len() + REPLY_OVERHEAD_BYTES]);
@@ -154,7 +172,11 @@ pub(crate) fn master(
     path: &Path,
     passphrase_fd: Option<u32>,
 ) -> Result<MasterKey, Failure> {
-    match key_file::read_checked(path)? {
+    let read = key_file::read_checked(path).map_err(|report| match report.code {
+        ErrorCode::KeyMissing => report.fix("name it with --key-file FILE, or open a backup: --backup FILE"),
+        _ => report,
+    });
+    match read? {
         Content::Plain(key) => Ok(key),
         Content::Protected(protected) => {
             let name = path.display().to_string();
@@ -189,6 +211,11 @@ fn unusable(name: &str, error: &KeyringError) -> Report {
         _ => (ErrorCode::Damaged, "open a backup instead: --backup FILE".to_owned()),
     };
     Report::new(code, "the keyring cannot be opened").fact("file", name).why(error.to_string()).fix(fix)
+}
+
+/// What the core wrote cannot be read by the code that it comes from.
+fn unreadable<O: Operation>() -> Error {
+    Error::Agent(refusal::<O>(ErrorCode::Internal as u16, &[]))
 }
 
 fn refusal<O: Operation>(number: u16, body: &[u8]) -> AgentError {

@@ -11,7 +11,6 @@ use keyagent_common::{
     envelope::{self, Envelope, Kind, OVERHEAD_BYTES},
     error::ErrorCode,
     frame::MAX_MESSAGE_BYTES,
-    op::{Decrypt, DecryptRequest},
     report::Report,
 };
 
@@ -124,10 +123,9 @@ fn open_message(
     if envelope.len() > MAX_ENVELOPE_BYTES || Envelope::parse(envelope).is_err() {
         return Err(not_ciphertext(name).into());
     }
-    let call = DecryptRequest { context: request.context.as_bytes(), envelope };
-    let reply = session.data_connection()?.call::<Decrypt>(&call);
-    let reply = reply.map_err(|error| refused(error, name, envelope))?;
-    let plaintext = request.range.map_or(reply.plaintext, |range| range.slice(reply.plaintext));
+    let opened = session.open_message(request.context, envelope)?;
+    let opened = opened.map_err(|error| refused(error, name, envelope))?;
+    let plaintext = request.range.map_or(opened.as_slice(), |range| range.slice(&opened));
     output.write(plaintext)?;
     Ok(Opened { kind: "message", plaintext_bytes: plaintext.len() as u64 })
 }

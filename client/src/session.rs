@@ -4,14 +4,21 @@
 
 use std::time::Duration;
 
-use keyagent_client::{Address, Connection, Error, Options};
-use keyagent_common::{error::ErrorCode, report::Report};
+use keyagent_client::{Address, Connection, DataKeySecret, Error, Options};
+use keyagent_common::{
+    context::Context,
+    error::ErrorCode,
+    op::{DataKeyOpenRequest, Decrypt, DecryptRequest},
+    report::Report,
+};
+use zeroize::Zeroizing;
 
 use crate::{
     arguments::{Globals, parse_duration},
     autostart,
     console::Console,
     failure::Failure,
+    offline::Offline,
 };
 
 /// Flags, and the connection once there is one.
@@ -19,11 +26,46 @@ pub(crate) struct Session<'a> {
     pub(crate) console: &'a Console,
     pub(crate) globals: &'a Globals,
     connection: Option<Connection>,
+    /// Keys in this process, for opening alone: then no agent is asked.
+    offline: Option<Offline>,
 }
 
 impl<'a> Session<'a> {
     pub(crate) fn new(console: &'a Console, globals: &'a Globals) -> Self {
-        Self { console, globals, connection: None }
+        Self { console, globals, connection: None, offline: None }
+    }
+
+    /// Opens with keys in this process from now on.
+    pub(crate) fn go_offline(&mut self, offline: Offline) {
+        self.offline = Some(offline);
+    }
+
+    /// The message in an envelope.
+    pub(crate) fn open_message(
+        &mut self,
+        context: Context<'_>,
+        envelope: &[u8],
+    ) -> Result<Result<Zeroizing<Vec<u8>>, Error>, Failure> {
+        let request = DecryptRequest { context: context.as_bytes(), envelope };
+        if let Some(offline) = &self.offline {
+            return Ok(offline.decrypt(&request));
+        }
+        let reply = self.data_connection()?.call::<Decrypt>(&request);
+        Ok(reply.map(|reply| Zeroizing::new(reply.plaintext.to_vec())))
+    }
+
+    /// The data key in an envelope.
+    pub(crate) fn open_data_key(
+        &mut self,
+        context: Context<'_>,
+        envelope: &[u8],
+    ) -> Result<Result<DataKeySecret, Error>, Failure> {
+        match &self.offline {
+            Some(offline) => {
+                Ok(offline.data_key_open(&DataKeyOpenRequest { context: context.as_bytes(), envelope }))
+            }
+            None => Ok(self.data_connection()?.data_key_open(context, envelope)),
+        }
     }
 
     /// Where to look.

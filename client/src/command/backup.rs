@@ -9,6 +9,7 @@ mod create;
 mod file;
 mod key;
 mod master;
+mod offline;
 mod opening;
 mod recipients;
 mod restore;
@@ -20,6 +21,7 @@ use clap::{Args, Subcommand};
 use crate::{failure::Failure, session::Session};
 
 pub(crate) use file::{HeaderDocument, describe};
+pub(crate) use offline::OfflineArguments;
 
 /// `keyagent backup`
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use crate::{
     arguments::KeyArguments,
-    command::{OK, encrypt::parse_context},
+    command::{OK, backup::OfflineArguments, encrypt::parse_context},
     console,
     failure::{Failure, usage},
     files::{FileArguments, FileDocument, FilesDocument, Job, Naming},
@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) key: KeyArguments,
     #[command(flatten)]
+    offline: OfflineArguments,
+    #[command(flatten)]
     files: FileArguments,
 }
 
@@ -41,6 +43,7 @@ pub(crate) fn run(
     let (threads, range) = (arguments.stream.threads(), arguments.range.range());
     let request = OpenRequest { context, threads, range };
     let jobs = arguments.files.jobs(Naming::Strip)?;
+    arguments.offline.begin(session)?;
     if range.is_some() && jobs.len() > 1 {
         return Err(usage("--offset and --length take a part of one file").into());
     }

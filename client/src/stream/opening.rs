@@ -73,7 +73,7 @@ pub(super) fn begin(
     header: &[u8],
 ) -> Result<Opener, Failure> {
     let header = StreamHeader::parse(header).map_err(|error| does_not_open(name, error))?;
-    let data_key = session.data_connection()?.data_key_open(context, header.sealed_key);
+    let data_key = session.open_data_key(context, header.sealed_key)?;
     let data_key = data_key.map_err(|error| refused(error, name, header.sealed_key))?;
     let opener = Opener::with_backend(bulk::backend(), data_key.expose_secret(), &header, context);
     Ok(opener.map_err(|error| does_not_open(name, error))?)

@@ -23,6 +23,7 @@ mod library;
 mod mask;
 mod master;
 mod odd;
+mod offline;
 mod oversight;
 mod passphrase;
 mod peers;
