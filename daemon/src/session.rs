@@ -99,10 +99,7 @@ impl Session {
         if let Some(watching) = self.watching.take() {
             return self.watch(worker, link, watching).await;
         }
-        let large = match std::mem::take(&mut self.needs_room) {
-            true => Some(large_room(worker).await?),
-            false => None,
-        };
+        let large = if std::mem::take(&mut self.needs_room) { Some(large_room(worker).await?) } else { None };
         let received = match self.carry {
             Carry::Nothing => {
                 self.due = None;

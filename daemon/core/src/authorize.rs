@@ -186,8 +186,9 @@ impl<'k, A: Arena, O: ?Sized> Authorized<'k, A, O> {
     }
 
     fn on(&self, version: &'k Version) -> Option<Self> {
-        let Self { key, secrets, reveal, operation, .. } = *self;
-        Some(Self { key, version, key_id: version.key_id()?, secrets, reveal, operation })
+        let Self { key, ref secrets, reveal, operation, .. } = *self;
+        let key_id = version.key_id()?;
+        Some(Self { key, version, key_id, secrets: secrets.again(), reveal, operation })
     }
 }
 

@@ -304,7 +304,7 @@ impl<A: Arena> Engine<A> {
 
     /// `random`: no key, but a right.
     fn run_random<'r>(
-        &'r self,
+        _: &'r Self,
         caller: &Caller<'_>,
         request: Request<'r>,
         work: &mut Work<'_>,

@@ -7,6 +7,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use keyagent_common::{
     codec,
+    context::Context,
     frame::{HEADER_BYTES, Header, MAX_BODY_BYTES},
     op::{BatchRequest, OperationCode},
 };
@@ -16,6 +17,7 @@ use crate::{
     arena::Arena,
     audit::record::Outcome,
     caller::Caller,
+    keyring::Key,
     ops::{self, OperationError, Work},
     reply::{NESTED_HEAD_BYTES, ReplyBuffer},
 };
@@ -162,7 +164,7 @@ struct Summary<'r> {
 struct Shared<'r> {
     key: Option<&'r str>,
     rule: Option<Arc<str>>,
-    subject: Option<(&'r crate::keyring::Key, keyagent_common::context::Context<'r>)>,
+    subject: Option<(&'r Key, Context<'r>)>,
 }
 
 impl<'r> Summary<'r> {
@@ -173,7 +175,7 @@ impl<'r> Summary<'r> {
             Some(shared) => {
                 shared.key = shared.key.filter(|shared| Some(*shared) == key);
                 shared.rule = shared.rule.take().filter(|shared| Some(shared) == rule.as_ref());
-                let same = |(a, b): (&crate::keyring::Key, _)| {
+                let same = |(a, b): (&Key, _)| {
                     subject.is_some_and(|(key, context)| core::ptr::eq(a, key) && b == context)
                 };
                 shared.subject = shared.subject.filter(|first| same(*first));
@@ -200,7 +202,9 @@ impl<'r> Summary<'r> {
         }
         let mut outcomes = core::mem::take(&mut self.outcomes);
         if facts.rule.is_some() {
-            outcomes.iter_mut().for_each(|outcome| outcome.rule = None);
+            for outcome in &mut outcomes {
+                outcome.rule = None;
+            }
         }
         facts.bytes = outcomes.iter().map(|outcome| outcome.bytes).fold(0, u64::saturating_add);
         facts.batch = Some(Box::new(Batched { outcomes }));

@@ -103,23 +103,20 @@ pub(crate) struct Secrets<'e, A: Arena> {
     states: &'e States<A>,
 }
 
-impl<A: Arena> Clone for Secrets<'_, A> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<A: Arena> Copy for Secrets<'_, A> {}
-
 impl<'e, A: Arena> Secrets<'e, A> {
     /// Of one engine.
     pub(super) fn new(keyring: &'e Keyring<A>, states: &'e States<A>) -> Self {
         Self { keyring, states }
     }
 
+    /// The same, for another proof.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.keyring, self.states)
+    }
+
     /// The state of a class 01 version: a kept one, or one made for this request in `place`.
     pub(crate) fn cipher<'s>(
-        self,
+        &self,
         version: &Version,
         place: &'s mut Option<MessageCipher<A>>,
     ) -> Result<&'s MessageCipher<A>, KeyringError>
@@ -130,7 +127,11 @@ impl<'e, A: Arena> Secrets<'e, A> {
     }
 
     /// Opens a version's secret on the stack and lets `then` see it; it is wiped afterwards.
-    pub(crate) fn open<R>(self, version: &Version, then: impl FnOnce(&[u8]) -> R) -> Result<R, KeyringError> {
+    pub(crate) fn open<R>(
+        &self,
+        version: &Version,
+        then: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, KeyringError> {
         self.keyring.with_secret(version, |_, secret| then(secret))
     }
 }

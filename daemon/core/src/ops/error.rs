@@ -197,10 +197,14 @@ impl OperationError {
             Self::RateLimited => "the rule that allows it has a limit on the rate, and it is reached",
             Self::Maintenance => "nothing new is encrypted; decryption goes on",
             Self::UnknownKey => "no key is made because a name was mistyped",
-            Self::KeyDisabled => "an operator disabled it",
-            Self::KeyCompromised => "somebody else may know it, so nothing is done with it",
+            Self::KeyDisabled | Self::VersionDisabled => "an operator disabled it",
+            Self::KeyCompromised | Self::VersionCompromised => {
+                "somebody else may know it, so nothing is done with it"
+            }
             Self::NotInBatch => "a batch is of one operation on data",
-            Self::BatchTooLarge => "it has 1024 items at most, and the replies to all of them fit into a frame",
+            Self::BatchTooLarge => {
+                "it has 1024 items at most, and the replies to all of them fit into a frame"
+            }
             Self::InvalidTagLength => "a tag has 8 to 32 bytes",
             Self::InvalidRandomLength => "one reply has 1 to 4096 of them",
             Self::InvalidLeeway => "a clock may be wrong by 300 seconds at most",
@@ -213,8 +217,6 @@ impl OperationError {
                 "a key of class 1 encrypts, one of class 2 makes tags, one of class 3 signs tokens"
             }
             Self::VersionRetired => "what it sealed is refused until it is reinstated",
-            Self::VersionDisabled => "an operator disabled it",
-            Self::VersionCompromised => "somebody else may know it, so nothing is done with it",
             Self::TokenRefused(fault) => fault.why(),
             Self::Locked => "no key is in its memory",
             Self::Busy => "no locked memory is free for this key",
@@ -234,7 +236,9 @@ impl OperationError {
             Self::Maintenance => "try again later; an operator ends it with `keyagent maintenance off`",
             Self::UnknownKey => "keyagent keys list; an administrator makes one: keyagent keys create NAME",
             Self::KeyDisabled => "an operator can enable it: keyagent keys enable NAME --reason TEXT",
-            Self::KeyCompromised => "ask an operator; docs/RUNBOOK.md, \"A compromised key\"",
+            Self::KeyCompromised | Self::VersionCompromised => {
+                "ask an operator; docs/RUNBOOK.md, \"A compromised key\""
+            }
             Self::Locked => "keyagent unlock",
             Self::BatchTooLarge => "send it in parts",
             Self::TokenTooLong => "sign fewer claims",
@@ -244,9 +248,8 @@ impl OperationError {
             }
             Self::VersionRetired => "an operator can reinstate it: keyagent keys reinstate NAME VERSION",
             Self::VersionDisabled => {
-                "an operator can enable it: keyagent keys enable NAME VERSION --reason TEXT"
+                "an operator can enable it: keyagent keys enable NAME --version N --reason TEXT"
             }
-            Self::VersionCompromised => "ask an operator; docs/RUNBOOK.md, \"A compromised key\"",
             Self::ClaimsRefused(_) => "give a JSON object with \"exp\": seconds since 1970, in the future",
             Self::TokenRefused(fault) => fault.fix(),
             Self::UnknownKeyId => "compare `keyagent fingerprint` here and where the value was encrypted",

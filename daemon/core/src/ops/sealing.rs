@@ -32,6 +32,7 @@ pub(super) fn seal_in_place<A: Arena>(
 }
 
 /// What is to be sealed.
+#[derive(Clone, Copy)]
 enum Plaintext<'p> {
     /// It lies elsewhere.
     Apart(&'p [u8]),

@@ -212,7 +212,7 @@ fn named(who: &Who, subject: &Subject<'_>) -> bool {
 fn reference(spec: &PolicySpec, subject: &Subject<'_>, operation: Op, key: &str) -> Option<bool> {
     let name = operation.name();
     let number = operation as u16;
-    let on_agent = number < 16 || number >= 45;
+    let on_agent = !(16..45).contains(&number);
     let on_data = (16..32).contains(&number) && name != "batch";
     let for_admins = ["stop", "key_create", "key_configure", "key_destroy"].contains(&name) || number >= 45;
     let implied = match spec.mode {

@@ -14,11 +14,14 @@ fn frames<T: codec::Encode>(operation: OperationCode, items: &[T]) -> Vec<u8> {
     frames.flat_map(|frame| frame.to_vec()).collect()
 }
 
+/// Key, version, code, how many items and how many bytes.
+type Counted = (Option<String>, Option<u32>, u16, u64, u64);
+
 /// Code of the whole; codes and bodies of the items; what the record says.
 struct Told {
     code: u16,
     results: Vec<(u16, Vec<u8>)>,
-    outcomes: Vec<(Option<String>, Option<u32>, u16, u64, u64)>,
+    outcomes: Vec<Counted>,
     facts_key: Option<String>,
     rule: Option<String>,
     context: Vec<String>,

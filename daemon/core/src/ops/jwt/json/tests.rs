@@ -144,7 +144,7 @@ proptest! {
     #[test]
     fn whatever_is_read_is_read_alike_elsewhere(json in r#"(\{|\}|\[|\]|"|:|,|\\u00e4|\\|[a-c0-2]| |"[ab]":|-|\.|e|true|null){0,24}"#) {
         prop_assert!(agrees(&json), "{}", json);
-        let wrapped = format!("{{{}}}", json);
+        let wrapped = format!("{{{json}}}");
         prop_assert!(agrees(&wrapped), "{}", wrapped);
     }
 
