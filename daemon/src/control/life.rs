@@ -53,8 +53,7 @@ fn run<'a, R>(
     if !is_allowed_on(asked, key) {
         return deny(asked, key, replies);
     }
-    let made = change(asked.shared, |keyring| make(keyring, parse(key)?));
-    match made {
+    match change(asked.shared, |keyring| make(keyring, parse(key)?)) {
         Ok(Changed { result, generation, unrecorded }) => {
             // Other dates hold from now on.
             asked.shared.rotations.notify_one();
@@ -128,12 +127,12 @@ fn with_value(setting: &str, settings: &Settings<'_>) -> String {
 
 /// `key_retire`
 pub(super) fn retire(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
-    move_version(asked, |keyring, change| change::retire(keyring, change), replies)
+    move_version(asked, change::retire, replies)
 }
 
 /// `key_reinstate`
 pub(super) fn reinstate(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(), NoRoom> {
-    move_version(asked, |keyring, change| change::reinstate(keyring, change), replies)
+    move_version(asked, change::reinstate, replies)
 }
 
 type MovedVersion = Result<(Draft<LockedArena>, Moved), ChangeError>;

@@ -197,12 +197,12 @@ fn a_staged_version_opens_what_another_host_sealed_with_it() {
     crate::support::copy_files(&home.state(), &other.state());
     let (here, there) = (home.start(), other.start());
     assert_eq!(there.client().promote("default", 0).unwrap().version, 2);
-    let sealed_there = there.client().encrypt(EMPTY, b"by the new one").unwrap();
-    let sealed_here = here.client().encrypt(EMPTY, b"by the old one").unwrap();
-    assert_ne!(sealed_there[1..33], sealed_here[1..33]);
+    let by_the_new = there.client().encrypt(EMPTY, b"by the new one").unwrap();
+    let by_the_old = here.client().encrypt(EMPTY, b"by the old one").unwrap();
+    assert_ne!(by_the_new[1..33], by_the_old[1..33]);
     for daemon in [&here, &there] {
-        assert_eq!(daemon.client().decrypt(EMPTY, &sealed_there).unwrap(), b"by the new one");
-        assert_eq!(daemon.client().decrypt(EMPTY, &sealed_here).unwrap(), b"by the old one");
+        assert_eq!(daemon.client().decrypt(EMPTY, &by_the_new).unwrap(), b"by the new one");
+        assert_eq!(daemon.client().decrypt(EMPTY, &by_the_old).unwrap(), b"by the old one");
     }
 }
 
@@ -251,7 +251,10 @@ fn what_is_destroyed_is_gone_and_its_name_stays_taken() {
     assert_eq!(client.destroy("k", 0, true), Err(ErrorCode::WrongState));
     assert_eq!(client.destroy("default", 0, true), Err(ErrorCode::WrongState));
     client.disable("k").unwrap();
-    assert_eq!(client.destroy("k", 0, false), Err(ErrorCode::StillNeeded));
+    let whole = KeyDestroyRequest { key: "k", version: 0, force: false, reason: "" };
+    let reply = client.ask::<KeyDestroy>(&whole);
+    assert_eq!(reply.error(), ErrorCode::StillNeeded);
+    assert!(words(&reply).contains("keyagent keys destroy k --whole-key --force"), "{}", words(&reply));
     assert_eq!(client.destroy("k", 0, true).unwrap().versions, [2]);
     assert_eq!(client.decrypt(EMPTY, &second), Err(ErrorCode::UnknownKeyId));
     daemon.kill();

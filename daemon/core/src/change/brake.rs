@@ -37,7 +37,7 @@ pub fn disable<A: Arena>(
     let mut changed = Vec::new();
     for key in draft.keys_mut().filter(|key| selection.covers(key)) {
         let weaker = key.brake() < Some(brake);
-        let changes = match selection {
+        let moved = match selection {
             Selection::All if weaker => {
                 key.set_brake_of_all(brake, reason, now_unix);
                 true
@@ -52,7 +52,7 @@ pub fn disable<A: Arena>(
             }
             _ => false,
         };
-        if changes {
+        if moved {
             changed.push(key.name.clone());
         }
     }

@@ -40,7 +40,7 @@ fn in_life(error: &LifeError, key: &str) -> (ErrorCode, String) {
         LifeError::WrongState { version, state, action } => {
             (ErrorCode::WrongState, for_state(*version, *state, *action, key))
         }
-        LifeError::NoSuchVersion { .. } => (ErrorCode::WrongState, show()),
+        LifeError::NoSuchVersion { .. } | LifeError::DefaultStays => (ErrorCode::WrongState, show()),
         LifeError::KeyDestroyed => (ErrorCode::WrongState, "keyagent keys list".into()),
         LifeError::StagedExists { version } => {
             (ErrorCode::WrongState, format!("keyagent keys promote {key} {version}"))
@@ -56,7 +56,6 @@ fn in_life(error: &LifeError, key: &str) -> (ErrorCode, String) {
         LifeError::NotStopped => {
             (ErrorCode::WrongState, format!("keyagent keys disable {key} --reason TEXT"))
         }
-        LifeError::DefaultStays => (ErrorCode::WrongState, show()),
         LifeError::ClassNotRotated => (ErrorCode::WrongClass, String::new()),
         LifeError::SameSecret { other } => (ErrorCode::KeyDiffers, format!("keyagent keys show {other}")),
         LifeError::NoReason | LifeError::StagingLiftsNothing | LifeError::UnfitSetting { .. } => {
@@ -73,10 +72,11 @@ fn for_state(version: u32, state: State, action: Action, key: &str) -> String {
         (State::Compromised, _) => {
             format!("if you are sure that nobody else knows it: {} --lift-compromised", brake("enable"))
         }
-        (State::Retired, Action::Promote) => format!("keyagent keys rotate {key}"),
         (State::Staged, Action::Retire | Action::Destroy) => brake("disable"),
         (State::Grace, Action::Destroy) => format!("keyagent keys retire {key} {version}"),
-        (State::Primary, Action::Retire | Action::Destroy) => format!("keyagent keys rotate {key}"),
+        (State::Retired, Action::Promote) | (State::Primary, Action::Retire | Action::Destroy) => {
+            format!("keyagent keys rotate {key}")
+        }
         (State::Primary, Action::Disable | Action::Compromise) => {
             format!("keyagent keys rotate {key} --emergency")
         }

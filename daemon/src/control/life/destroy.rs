@@ -35,7 +35,11 @@ pub(in crate::control) fn destroy(asked: &Asked<'_>, replies: &mut ReplyBuffer<'
         } else {
             Gone::one(keyring, VersionChange { name, version, reason, now_unix }, force, &needed_by)
         }
-        .map_err(|error| refused(&error, key))?;
+        .map_err(|error| match refused(&error, key) {
+            report if report.code == ErrorCode::StillNeeded && version == 0 => report
+                .fix(format!("if nothing of it is needed: keyagent keys destroy {key} --whole-key --force")),
+            report => report,
+        })?;
         let draft = Some(draft).filter(|_| !gone.moved.is_empty());
         let count = Some(gone.moved.len() as u64).filter(|_| version == 0);
         let (from, key_id) = match (version, gone.moved.first()) {

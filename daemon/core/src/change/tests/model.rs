@@ -21,12 +21,19 @@ enum Step {
     Live(usize, LifeStep),
 }
 
+/// What lifting the brake of all keys brings back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    Disabled(u64, String),
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Modelled {
     note: String,
     brake: Option<(Brake, String, u64)>,
-    /// There if all keys got the brake at once: since when and why the key was disabled before that.
-    of_all: Option<Option<(u64, String)>>,
+    /// What stood before, if all keys got the brake at once.
+    of_all: Option<Before>,
     access: Option<BTreeSet<String>>,
     due: Option<u64>,
     versions: Vec<ModelledVersion>,
@@ -63,9 +70,10 @@ fn seen(keyring: &Keyring<HeapArena>) -> Model {
     let one = |key: &Key| Modelled {
         note: key.note.clone(),
         brake: key.brake().map(|brake| (brake, key.brake_reason().to_owned(), key.brake_at().unwrap())),
-        of_all: key
-            .brake_is_of_all()
-            .then(|| key.disabled_before().map(|(at, reason)| (at, reason.to_owned()))),
+        of_all: key.brake_is_of_all().then(|| match key.disabled_before() {
+            None => Before::Nothing,
+            Some((at, reason)) => Before::Disabled(at, reason.to_owned()),
+        }),
         access: key.access_is_recorded().then(|| key.access().map(String::from).collect()),
         due: key.due().map(|due| (assert_eq!(due.reason, PERSONNEL), due.at_unix).1),
         versions: life::seen_versions(key),
@@ -128,7 +136,7 @@ fn brake_all(
         };
         if weaker {
             let before = key.brake.replace((brake, why.to_owned(), now));
-            let before = before.map(|(_, why, at)| (at, why));
+            let before = before.map_or(Before::Nothing, |(_, why, at)| Before::Disabled(at, why));
             key.of_all = selection.is_none().then(|| key.of_all.take().unwrap_or(before));
             expected.push(name.clone());
         } else if selection.is_some() && key.of_all.is_some() {
@@ -137,8 +145,8 @@ fn brake_all(
                 key.brake = Some((brake, why.to_owned(), now));
                 key.of_all = None;
                 expected.push(name.clone());
-            } else if key.of_all == Some(None) {
-                key.of_all = Some(Some((now, why.to_owned())));
+            } else if key.of_all == Some(Before::Nothing) {
+                key.of_all = Some(Before::Disabled(now, why.to_owned()));
                 expected.push(name.clone());
             }
         }
@@ -173,8 +181,10 @@ fn release_all(keyring: &mut Keyring<HeapArena>, model: &mut Model, selection: O
         } else if selection.is_none() && key.brake.is_some() && key.of_all.is_none() {
             expected.left_as_before.push(name.clone());
         } else if key.brake.take().is_some() {
-            let before = key.of_all.take().flatten().filter(|_| selection.is_none());
-            key.brake = before.map(|(at, why)| (Brake::Disabled, why, at));
+            key.brake = match key.of_all.take() {
+                Some(Before::Disabled(at, why)) if selection.is_none() => Some((Brake::Disabled, why, at)),
+                _ => None,
+            };
             expected.changed.push(name.clone());
         }
     }
