@@ -9,7 +9,7 @@ use nix::{errno::Errno, libc};
 
 use crate::{
     examine::expected,
-    life::Origin,
+    life::{Lived, Origin},
     support::{assert_no_failure, long_campaign, skipped},
     tracer::{Call, Observer, Verdict, available},
 };
@@ -117,4 +117,18 @@ fn every_operation_survives_every_error_of_every_call() {
     let counted: Vec<_> = occurrences.iter().map(|(row, count)| (FAULTS[*row].0, count)).collect();
     println!("{faults} faults, {refused} ended the life of the store, at {counted:?}");
     assert!(faults > 100, "only {faults} faults");
+}
+
+#[test]
+fn the_detector_objects_to_a_refused_change_that_is_there() {
+    const NAME: &str = "the_detector_objects_to_a_refused_change_that_is_there";
+    if !available() {
+        return skipped(NAME, "needs root and 64-bit x86");
+    }
+    let origin = Origin::new();
+    let home = origin.copy();
+    let whole = origin.live(&home, Failer::new(home.path().into(), None), |_| {});
+    let refused = Lived { acknowledged: 0, sealed: origin.sealed().to_vec(), ..whole };
+    let seen = expected(&origin, &refused, false).look(&home);
+    assert!(seen.is_err());
 }

@@ -113,6 +113,9 @@ impl Recorded {
     }
 }
 
+/// Which states a disk may be left in.
+type Model = fn(&Disk) -> Vec<Found>;
+
 #[test]
 fn no_power_loss_leaves_half_a_change() {
     const NAME: &str = "no_power_loss_leaves_half_a_change";
@@ -120,7 +123,6 @@ fn no_power_loss_leaves_half_a_change() {
         return skipped(NAME, "needs root and 64-bit x86");
     }
     let recorded = Recorded::new();
-    type Model = fn(&Disk) -> Vec<Found>;
     let models: [(&str, Model); 2] = [("in order", Disk::in_order), ("in any order", Disk::in_any_order)];
     for (model, states) in models {
         let (mut count, mut started, mut bad) = (0, 0, Vec::new());

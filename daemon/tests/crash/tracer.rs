@@ -146,9 +146,9 @@ impl Call {
             | libc::SYS_read
             | libc::SYS_pread64
             | libc::SYS_fstat
-            | libc::SYS_flock => self.descriptor(0).into_iter().collect(),
+            | libc::SYS_flock
+            | libc::SYS_sendfile => self.descriptor(0).into_iter().collect(),
             libc::SYS_copy_file_range => self.descriptor(2).into_iter().collect(),
-            libc::SYS_sendfile => self.descriptor(0).into_iter().collect(),
             _ => Vec::new(),
         }
     }

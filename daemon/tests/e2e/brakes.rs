@@ -1,7 +1,6 @@
 //! Keys that are made, refused and served again; the kill switch; maintenance. What was acknowledged holds from
 //! the reply on, for every connection, over restarts and kills, and is recorded exactly once.
 
-mod crashes;
 mod full;
 mod health;
 mod locked;

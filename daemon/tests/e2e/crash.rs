@@ -18,7 +18,7 @@ const CALLS: [&str; 9] =
     ["mkdir", "renameat", "fsync", "fdatasync", "pwrite64", "write", "ftruncate", "unlinkat", "flock"];
 
 /// The calls after which to kill: those that change files, or all that a trace of `run` shows.
-pub(crate) fn calls(home: &Home, run: impl FnOnce(&[&str])) -> Vec<String> {
+fn calls(home: &Home, run: impl FnOnce(&[&str])) -> Vec<String> {
     if !long_campaign() {
         return CALLS.map(str::to_owned).to_vec();
     }
@@ -33,12 +33,12 @@ pub(crate) fn calls(home: &Home, run: impl FnOnce(&[&str])) -> Vec<String> {
     names.into_iter().collect()
 }
 
-pub(crate) fn killing(call: &str, when: usize) -> [String; 7] {
+fn killing(call: &str, when: usize) -> [String; 7] {
     let inject = format!("inject={call}:signal=KILL:when={when}");
     ["strace", "-D", "-f", "-qq", "-o/dev/null", "-e", &inject].map(str::to_owned)
 }
 
-pub(crate) fn words(strace: &[String]) -> Vec<&str> {
+fn words(strace: &[String]) -> Vec<&str> {
     strace.iter().map(String::as_str).collect()
 }
 
