@@ -29,6 +29,8 @@ mod full_log;
 #[cfg(test)]
 mod helper;
 #[cfg(test)]
+mod kept_store;
+#[cfg(test)]
 mod key_file;
 #[cfg(test)]
 mod life;
