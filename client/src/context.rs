@@ -28,7 +28,11 @@ impl ContextBytes {
     }
 
     /// What every call takes.
-    #[expect(clippy::expect_used, reason = "checked by `new`; anything else would seal with another context")]
+    #[expect(
+        clippy::missing_panics_doc,
+        clippy::expect_used,
+        reason = "checked by `new`; anything else would seal with another context"
+    )]
     pub fn get(&self) -> Context<'_> {
         Context::parse(&self.0).expect("a context that was encoded here")
     }

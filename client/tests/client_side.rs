@@ -289,7 +289,7 @@ fn batches_are_split_by_the_limits_and_every_item_has_its_own_answer() {
         match answer {
             Ok(sealed) => assert!(sealed[73..] == plain[..] && (at % 10 % 5 != 4 || at == 30), "{at}"),
             Err(error) => {
-                assert!(error.code() == ErrorCode::DoesNotOpen && at % 10 % 5 == 4, "{at}: {error}")
+                assert!(error.code() == ErrorCode::DoesNotOpen && at % 10 % 5 == 4, "{at}: {error}");
             }
         }
     }

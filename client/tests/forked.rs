@@ -83,7 +83,7 @@ fn watch() {
         log.lines().any(|line| line.contains(&format!("\"pid\":{pid},")) && line.contains(operation))
     };
     assert!(by(parent, "encrypt") && by(child, "decrypt") && !by(parent, "decrypt"), "{log}");
-    println!("a forked child opens a connection of its own: ok");
+    eprintln!("a forked child opens a connection of its own: ok");
 }
 
 fn wait_for(path: &Path) -> String {

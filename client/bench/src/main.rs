@@ -6,11 +6,13 @@
 
 mod connection;
 mod echo;
+mod files;
 mod growth;
 mod idle;
 mod machine;
 mod measure;
 mod one_shot;
+mod parallel;
 mod programs;
 mod rounds;
 mod server;
@@ -32,6 +34,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// The argument that asks for P9 alone.
 const GROWTH: &str = "growth";
+/// The argument that asks for P5 and P7 alone.
+const FILES: &str = "files";
 
 fn main() -> ExitCode {
     match run() {
@@ -48,11 +52,13 @@ fn run() -> Outcome<()> {
     match arguments.as_slice() {
         [] => measure_everything(),
         [part] if part == GROWTH => measure_growth(),
+        [part] if part == FILES => measure_files(),
         // The references are processes of their own, as the daemon is.
         [role, socket] if role == echo::PERSISTENT => Ok(echo::serve_persistent(Path::new(socket))?),
         [role, socket] if role == echo::PER_REQUEST => Ok(echo::serve_per_request(Path::new(socket))?),
         _ => {
-            Err("usage: keyagent-bench          (or, for the rows of P9 alone: keyagent-bench growth)".into())
+            Err("usage: keyagent-bench [growth|files]          (growth: P9 alone; files: P5 and P7 alone)"
+                .into())
         }
     }
 }
@@ -60,10 +66,11 @@ fn run() -> Outcome<()> {
 fn measure_everything() -> Outcome<()> {
     let programs = Programs::build()?;
     let before = Machine::examine()?;
+    let place = Workplace::make()?;
+    let files = files::measure(&place, &programs.daemon, programs.client.as_ref());
     // From here on, also for every process started.
     machine::pin_to_one_core()?;
     machine::raise_descriptor_limit()?;
-    let place = Workplace::make()?;
     let persistent = Reference::start(&place, echo::PERSISTENT)?;
     let per_request = Reference::start(&place, echo::PER_REQUEST)?;
     let audited = Daemon::start(&place, "audited", &programs.daemon)?;
@@ -76,11 +83,13 @@ fn measure_everything() -> Outcome<()> {
     })?;
     drop(unaudited);
     let one_shot = one_shot::measure(&place, &audited, programs.client.as_ref());
+    let parallel = parallel::measure(&audited)?;
     let idle = idle::measure(&audited)?;
     drop(audited);
     let growth = growth::measure(&place, &programs.daemon)?;
     let after = machine::load()?;
-    let text = table::text(&before, &after, &rounds, &one_shot, &idle, &growth);
+    let more = [files::rows(&files), parallel::rows(&parallel)].concat();
+    let text = table::text(&before, &after, &rounds, &one_shot, &idle, &growth, &more);
     Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
@@ -91,6 +100,19 @@ fn measure_growth() -> Outcome<()> {
     let place = Workplace::make()?;
     let sizes = growth::measure(&place, &daemon)?;
     Ok(io::stdout().lock().write_all(table::growth_alone(&sizes).as_bytes())?)
+}
+
+/// P5 and P7 alone.
+fn measure_files() -> Outcome<()> {
+    let program = programs::daemon()?;
+    let place = Workplace::make()?;
+    let files = files::measure(&place, &program, programs::only_client().as_ref());
+    machine::pin_to_one_core()?;
+    machine::raise_descriptor_limit()?;
+    let daemon = Daemon::start(&place, "parallel", &program)?;
+    let parallel = parallel::measure(&daemon)?;
+    let rows = [files::rows(&files), parallel::rows(&parallel)].concat();
+    Ok(io::stdout().lock().write_all((rows.join("\n") + "\n").as_bytes())?)
 }
 
 /// The root of the repository, two folders above this package.

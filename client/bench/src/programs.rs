@@ -52,6 +52,12 @@ pub(crate) fn daemon() -> Outcome<PathBuf> {
     Ok(target.join("release/keyagentd"))
 }
 
+/// The client alone.
+pub(crate) fn only_client() -> Result<Client, String> {
+    let root = repository();
+    client(&root, &target(&root))
+}
+
 fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }

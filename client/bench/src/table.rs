@@ -19,6 +19,7 @@ pub(crate) fn text(
     one_shot: &Result<OneShot, String>,
     idle: &Idle,
     sizes: &[Size],
+    more: &[String],
 ) -> String {
     let mut lines = vec![
         format!(
@@ -38,6 +39,7 @@ pub(crate) fn text(
     lines.extend(idling(idle));
     lines.extend(growth(sizes));
     lines.extend(recording(rounds));
+    lines.extend_from_slice(more);
     lines.push(String::new());
     lines.extend(absolute(rounds, one_shot));
     joined(&lines)
@@ -56,7 +58,7 @@ fn joined(lines: &[String]) -> String {
     })
 }
 
-fn verdict(met: bool) -> &'static str {
+pub(crate) fn verdict(met: bool) -> &'static str {
     if met { "met" } else { "**missed**" }
 }
 

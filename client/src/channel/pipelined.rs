@@ -88,9 +88,10 @@ impl Channel {
                 Ok(count) => progress.advance(frames, count),
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock => return Ok(()),
-                    // What it still said can be read.
-                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => return Ok(()),
+                    // What a daemon that closed still said can be read.
+                    ErrorKind::WouldBlock | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
+                        return Ok(());
+                    }
                     _ => return Err(self.failed(error)),
                 },
             }

@@ -3,7 +3,7 @@
 //! Claims are signed byte for byte as they were given; nothing is believed of a token that the agent refused.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -91,7 +91,7 @@ fn sign(session: &mut Session<'_>, before: KeyArguments, arguments: SignArgument
     let key = before.merge(arguments.key);
     key.no_context("a token")?;
     let name = key.named(KIND)?;
-    let claims = read(arguments.file, "the claims are too long")?;
+    let claims = read(arguments.file.as_deref(), "the claims are too long")?;
     let claims = match arguments.expires_in {
         Some(time) => with_times(&claims, time, now())?,
         None => claims,
@@ -110,7 +110,7 @@ fn verify(
     let key = before.merge(arguments.key);
     key.no_context("a token")?;
     let name = key.named(KIND)?;
-    let token = read(arguments.file, "the token is too long")?;
+    let token = read(arguments.file.as_deref(), "the token is too long")?;
     let token = str::from_utf8(&token).map_err(|_| no_token())?;
     let claims = session.data_connection()?.jwt_verify(name, token, arguments.leeway)?;
     session.console.detail(&format!(
@@ -134,8 +134,8 @@ fn verify(
 }
 
 /// The whole input without one final newline.
-fn read(file: Option<PathBuf>, too_long: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut input = Input::open(file.as_deref())?;
+fn read(file: Option<&Path>, too_long: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut input = Input::open(file)?;
     let name = input.name().to_owned();
     let bytes = input.look_ahead(MAX_TOKEN_BYTES + 2)?;
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     fn with(claims: &str) -> String {
-        let bytes = with_times(claims.as_bytes(), Duration::from_secs(60), 1000).unwrap();
+        let bytes = with_times(claims.as_bytes(), Duration::from_mins(1), 1000).unwrap();
         str::from_utf8(&bytes).unwrap().to_owned()
     }
 

@@ -154,7 +154,7 @@ fn read_lines(
                 .and_then(envelope::from_text)
             {
                 Ok(envelope) => line.envelope = Some(envelope),
-                Err(error) => failures.add(line.number, not_a_value(&error)),
+                Err(error) => failures.add(line.number, not_a_value(error)),
             }
         }
         lines.push(line);
@@ -200,7 +200,7 @@ impl Failures {
     }
 }
 
-fn not_a_value(error: &envelope::EnvelopeError) -> Report {
+fn not_a_value(error: envelope::EnvelopeError) -> Report {
     Report::new(ErrorCode::NotCiphertext, "not a value of keyagent").why(error.to_string())
 }
 
@@ -224,7 +224,7 @@ mod tests {
         for number in 1..=12 {
             failures.add(number, retired());
         }
-        failures.add(13, not_a_value(&envelope::EnvelopeError::UnknownPrefix));
+        failures.add(13, not_a_value(envelope::EnvelopeError::UnknownPrefix));
         let text = failures.report(41).unwrap().to_text("keyagent");
         assert!(
             text.starts_with("keyagent: 13 of 41 values were not moved and stay as they are\n"),

@@ -106,7 +106,7 @@ fn every_attack_is_refused_with_65() {
     place.run(&["keys", "create", "--class", "hs256", "other"], b"").expect(0);
     place.run(&["jwt", "verify", "-k", "other"], token.as_bytes()).refused(65, "TOKEN_REFUSED");
     place.run(&["jwt", "verify", "-k", "web"], b"\xff\xfe").expect(64);
-    place.run(&["jwt", "verify", "-k", "web"], &[b'a'; 20_000]).refused(64, "TOO_LARGE");
+    place.run(&["jwt", "verify", "-k", "web"], &vec![b'a'; 20_000]).refused(64, "TOO_LARGE");
 }
 
 #[test]
