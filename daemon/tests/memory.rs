@@ -5,6 +5,8 @@
 
 #![cfg(test)]
 
+#[path = "memory/master.rs"]
+mod master;
 mod memory_support;
 mod support;
 

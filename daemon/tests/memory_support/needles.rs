@@ -162,6 +162,23 @@ pub(crate) fn of_daemon(master: &[u8; 32], state: &Path, traffic: &Traffic) -> N
     Needles { all, next_audit_key: format!("audit key {last}") }
 }
 
+/// What a master key with only one slot, and the root in it, give away; each name begins with `whose`.
+pub(crate) fn of_root(whose: &str, master: &[u8; 32], state: &Path) -> Vec<Needle> {
+    let root = open_root(master, &fs::read(state.join("keyring")).unwrap());
+    let mut all = vec![
+        Needle::mac(format!("{whose} master"), *master),
+        Needle::mac(format!("{whose} root"), root),
+        Needle::cipher(format!("{whose} slot"), derive(master, "slot", &[])),
+    ];
+    for label in ["record", "head"] {
+        all.push(Needle::cipher(format!("{whose} {label}"), derive(&root, label, &[])));
+    }
+    for label in ["pin", "context hash", "reuse", "counters", "audit", "audit bridge", "audit archive"] {
+        all.push(Needle::mac(format!("{whose} {label}"), derive(&root, label, &[])));
+    }
+    all
+}
+
 fn derive(secret: &[u8; 32], label: &str, extra: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     kdf::derive(secret, label, extra, &mut out);
