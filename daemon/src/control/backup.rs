@@ -70,6 +70,10 @@ pub(super) fn create(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
         if let Err(error) = asked.record(None, details, None) {
             return super::tell(replies, asked.id, &super::engine::unwritable(&error));
         }
+        if first {
+            let message = format!("{} keys leave sealed: {reason}", page.keys);
+            shared.events.push("backup_create", WatchSeverity::Warning, "", message);
+        }
     }
     if page.next.is_empty() {
         stamp::write(shared, &stamp::Stamp { keyring_id, generation, at: clock::unix_seconds(), backup: id });

@@ -104,11 +104,11 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         confirm(session, arguments, "Make a keyring with these keys, and the master key of the backup?")?;
         let mut connection = anew::begin(session, arguments, &opened)?;
         let looked = pass(&mut connection, &opened, (true, true))?.0;
-        refuse_differing(session, &looked)?;
+        refuse_differing(&looked)?;
         return finish(session, &mut connection, &opened, (arguments, true));
     };
     let looked = pass(&mut connection, &opened, (true, arguments.promote))?.0;
-    let differs = refuse_differing(session, &looked);
+    let differs = refuse_differing(&looked);
     if arguments.dry_run || differs.is_err() {
         tell(session, &looked, (true, false), None)?;
         return differs.map(|()| OK);
@@ -129,15 +129,24 @@ fn pass(
     (dry_run, promote): (bool, bool),
 ) -> Result<(Vec<OutcomeDocument>, u64), Failure> {
     let (mut all, mut generation) = (Vec::new(), 0);
-    for page in &opened.backup.pages {
-        let reply = connection.backup_restore(opened.key.bytes(), page, dry_run, promote)?;
-        shown::collect(&mut all, &reply.keys);
-        generation = reply.generation;
+    let pages = &opened.backup.pages;
+    for (done, page) in pages.iter().enumerate() {
+        match connection.backup_restore(opened.key.bytes(), page, dry_run, promote) {
+            Ok(reply) => {
+                shown::collect(&mut all, &reply.keys);
+                generation = reply.generation;
+            }
+            Err(error) if dry_run || done == 0 => return Err(error.into()),
+            Err(error) => {
+                let taken = format!("{done} of {} pages, each whole; the same command goes on", pages.len());
+                return Err(error.report().fact("taken in", taken).into());
+            }
+        }
     }
     Ok((all, generation))
 }
 
-fn refuse_differing(_session: &Session<'_>, looked: &[OutcomeDocument]) -> Result<(), Failure> {
+fn refuse_differing(looked: &[OutcomeDocument]) -> Result<(), Failure> {
     let Some(first) = looked.iter().find(|key| key.differs) else { return Ok(()) };
     let count = looked.iter().filter(|key| key.differs).count();
     let report = Report::new(
