@@ -11,7 +11,7 @@ use keyagent_common::{context::EMPTY, op::Takeover};
 use keyagent_core::keyring::State;
 
 use super::COMPROMISE;
-use crate::support::{Client, Daemon, Home, long_campaign};
+use crate::support::{Client, Daemon, Home, bounded, long_campaign};
 
 /// Most values that are kept to be opened again.
 const KEPT: usize = 4000;
@@ -40,8 +40,11 @@ fn told(text: &str) {
     let _ = writeln!(std::io::stderr(), "MEASURED: {text}");
 }
 
-/// Between two rotations: somebody who types, or a script that starts a command for each.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two rotations: a script that starts a command for each, or somebody who types. The first uses of a version
+/// wait for the disk, where its count is stored ahead; so figures depend on how often that happens.
+fn pause() -> Duration {
+    bounded(Duration::from_millis(20), Duration::from_millis(100))
+}
 
 /// One client works while `meanwhile` runs; its values and times.
 fn while_one_works(daemon: &Daemon, meanwhile: impl FnOnce()) -> (Vec<Vec<u8>>, Vec<Duration>) {
@@ -70,13 +73,13 @@ fn a_client_at_full_speed_sees_no_failure_while_its_key_rotates_a_hundred_times(
     let daemon = home.start();
     let mut client = daemon.client();
     client.create_key("k").unwrap();
-    let (mut kept, mut idle) = while_one_works(&daemon, || std::thread::sleep(100 * PAUSE));
-    figures("while nothing rotates", &mut idle);
+    let (mut kept, mut idle) = while_one_works(&daemon, || std::thread::sleep(100 * pause()));
+    let (_, idle) = figures("while nothing rotates", &mut idle);
     for round in ["one worker", "another worker"] {
         let _another = daemon.client();
         let (values, mut times) = while_one_works(&daemon, || {
             for number in 0..100 {
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(pause());
                 let takeover = if number % 10 == 0 { Takeover::Staged } else { Takeover::Grace };
                 client.rotate("k", takeover).unwrap();
                 if takeover == Takeover::Staged {
@@ -89,7 +92,9 @@ fn a_client_at_full_speed_sees_no_failure_while_its_key_rotates_a_hundred_times(
         kept.extend(values);
         let (median, late) = figures(&format!("while it rotates 100 times, {round}"), &mut times);
         if long_campaign() {
-            assert!(late <= 10 * median, "p99 {late:?} is above 10 times the median {median:?}");
+            // A machine that has other things to do is as late without any rotation.
+            let most = (10 * median).max(2 * idle);
+            assert!(late <= most, "p99 {late:?}, median {median:?}, without rotations p99 {idle:?}");
         }
     }
     assert_eq!(client.states("k").len(), 201);
