@@ -110,6 +110,21 @@ fn the_runbook_does_what_it_says() {
 }
 
 #[test]
+fn the_page_about_keys_shows_what_happens() {
+    transcript::check("docs/KEYS.md");
+}
+
+#[test]
+fn the_page_about_rotation_shows_what_happens() {
+    transcript::check("docs/ROTATION.md");
+}
+
+#[test]
+fn the_page_about_backups_shows_what_happens() {
+    transcript::check("docs/BACKUP.md");
+}
+
+#[test]
 fn the_page_about_the_audit_log_shows_what_happens() {
     transcript::check("docs/AUDIT.md");
 }
