@@ -47,6 +47,9 @@ fn what_never_got_its_name_is_ignored_and_removed() {
     let leftovers = [
         ("keyring.tmp", next_keyring(&origin), 400),
         ("audit.pin.tmp", there("audit.pin"), 100),
+        ("counters.tmp", there("counters"), 500),
+        ("counters.next", there("counters"), 500),
+        ("counters.next.tmp", there("counters"), 500),
         ("initialized.tmp", there("initialized"), 50),
         ("audit.log.new", there("audit.log")[..700].to_vec(), 500),
     ];
@@ -191,6 +194,24 @@ fn a_torn_pin_is_refused_at_every_byte() {
     fs::write(home.state_file("audit.pin"), &whole).unwrap();
     unchanged(&origin, origin.sealed()).examine(&home).unwrap();
     println!("{torn} torn pins");
+}
+
+#[test]
+fn torn_counts_of_use_keep_nobody_from_working() {
+    let origin = Origin::of_keys();
+    let whole = fs::read(origin.copy().state_file("counters")).unwrap();
+    let mut starts = 0;
+    for (tail, behind) in tails() {
+        for length in started_at(0..whole.len() + 1, whole.len() / 5) {
+            let home = origin.copy();
+            fs::write(home.state_file("counters"), [&whole[..length], &behind].concat()).unwrap();
+            starts += 1;
+            Expected { loss: Loss::Counts, ..unchanged(&origin, origin.sealed()) }
+                .examine(&home)
+                .unwrap_or_else(|why| panic!("cut at {length}, then {tail}: {why}"));
+        }
+    }
+    println!("{starts} starts");
 }
 
 #[test]
