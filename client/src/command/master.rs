@@ -5,6 +5,7 @@
 
 mod files;
 mod keys;
+mod place;
 mod plan;
 mod rotate;
 

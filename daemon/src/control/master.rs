@@ -249,7 +249,7 @@ impl Step<'_> {
         let mut shortfalls: Vec<Report> = unsynced.into_iter().chain(unrecorded.clone()).collect();
         shared.known.lock().unwrap_or_else(PoisonError::into_inner).advance(&keyring);
         let reply = reply(&keyring);
-        shortfalls.extend(self.adopt(keyring, root).err());
+        shortfalls.extend(self.adopt(&keyring, root).err());
         for report in &shortfalls {
             alarm::failed(shared, "store_incomplete", report);
         }
@@ -261,7 +261,7 @@ impl Step<'_> {
     /// segment seals the pin under it.
     fn adopt(
         &self,
-        keyring: Keyring<LockedArena>,
+        keyring: &Keyring<LockedArena>,
         root: Option<&AuditRoot<LockedArena>>,
     ) -> Result<(), Report> {
         let shared = self.shared;
@@ -270,7 +270,7 @@ impl Step<'_> {
         if let EngineState::Unlocked(engine) = &mut *engine {
             if let Some(root) = root {
                 // If it fails the segment before goes on, under a key that was derived from the old root.
-                begun = store::begin_segment(shared, &keyring, root, None, None);
+                begun = store::begin_segment(shared, keyring, root, None, None);
             }
             engine.adopt(keyring.clone());
             engine.hold(shared.held.all());
@@ -286,8 +286,10 @@ impl Step<'_> {
         let Some(standing) = shared.audit.sync_for_pin().map_err(|error| unpinned(&error))? else {
             return Ok(());
         };
-        let sealed = keyring.seal_pin(&standing.pin(&keyring));
-        shared.pin_file.write(standing, &sealed).map_err(|error| unpinned(&error))
+        let sealed = keyring.seal_pin(&standing.pin(keyring));
+        shared.pin_file.write(standing, &sealed).map_err(|error| unpinned(&error))?;
+        shared.audit.pinned();
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::{
     files,
     keys::Passphrases,
+    place::{Place, place},
     plan::{self, Print, Seen, Step},
 };
 use crate::{
@@ -28,9 +29,6 @@ use crate::{
     passphrase,
     session::Session,
 };
-
-/// Name of the master key in a folder of credentials, which nobody can replace while the agent runs.
-const CREDENTIAL: &str = "keyagent.master-key";
 
 /// `keyagent master rotate`
 #[derive(Debug, Args)]
@@ -80,16 +78,6 @@ struct Document<'a> {
     to_install: Option<&'a str>,
 }
 
-/// Where the keys are, and how the agent gets them.
-struct Place {
-    /// The key file in use, if there is one to read.
-    key_file: Option<PathBuf>,
-    /// Where the next key is until it is in use.
-    next: PathBuf,
-    /// The agent reads this very file again by itself.
-    read_by_agent: bool,
-}
-
 /// A rotation on the way.
 struct Work<'s> {
     session: &'s Session<'s>,
@@ -115,7 +103,7 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
             .fix("keyagent unlock")
             .into());
     }
-    let place = place(arguments, &status)?;
+    let place = place(arguments.key_file.as_deref(), arguments.new_key_file.as_deref(), &status)?;
     let current = place.key_file.as_deref().map(files::read).transpose()?.flatten();
     let next_file = files::read(&place.next)?;
     let unknown =
@@ -153,38 +141,6 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     Ok(OK)
 }
 
-/// Where the keys of this agent are.
-fn place(arguments: &Arguments, status: &AgentStatus) -> Result<Place, Failure> {
-    let source = status.get("master_source").map(PathBuf::from).filter(|path| path.is_absolute());
-    let is_credential = |path: &Path| path.file_name().is_some_and(|name| name == CREDENTIAL);
-    let named = arguments.key_file.as_deref().map(std::path::absolute).transpose();
-    let named = named.map_err(|error| usage("not a usable path").why(error.to_string()))?;
-    if let Some(next) = &arguments.new_key_file {
-        let read_by_agent = named.is_none();
-        let next =
-            std::path::absolute(next).map_err(|error| usage("not a usable path").why(error.to_string()))?;
-        return Ok(Place { key_file: named, next, read_by_agent });
-    }
-    let by_hand = |why: &str| {
-        usage("the next master key has to be put in its place by hand")
-            .fact("source", status.shown("master_source"))
-            .why(why.to_owned())
-            .fix("keyagent master rotate --new-key-file FILE")
-    };
-    let key_file = match (named, &source) {
-        (Some(named), _) => named,
-        (None, None) => return Err(by_hand("the agent did not read its key from a file").into()),
-        (None, Some(path)) if is_credential(path) => {
-            return Err(by_hand("a credential does not change while the agent runs").into());
-        }
-        (None, Some(path)) => path.clone(),
-    };
-    files::check_alone(&key_file)?;
-    let protected = crate::key_file::holds_protected(&key_file);
-    let read_by_agent = source.as_deref() == Some(&key_file) && !protected;
-    Ok(Place { next: files::next_beside(&key_file), key_file: Some(key_file), read_by_agent })
-}
-
 /// A master key goes to the own agent, or to one that was named.
 fn check_receiver(session: &Session<'_>, connection: &Connection) -> Result<(), Failure> {
     let (listener, me) = (connection.listener_uid(), effective_uid());
@@ -211,7 +167,7 @@ fn confirm(session: &Session<'_>, arguments: &Arguments, seen: &Seen, steps: &[S
     }
     let mut question = format!("Master key {}:\n", fingerprint::short(&seen.in_use));
     for step in steps {
-        question += &format!("  {}\n", step.as_str());
+        question.extend(["  ", step.as_str(), "\n"]);
     }
     let answer = console::ask(&format!("{question}Go on? (yes/no)"), "no")?;
     if matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes") {
@@ -236,14 +192,12 @@ fn tell_plan(session: &Session<'_>, seen: &Seen, place: &Place, steps: &[Step]) 
             to_install: None,
         });
     }
-    let mut text = format!("master {}   from {key_file}\n", fingerprint::short(&seen.in_use));
-    for (number, step) in steps.iter().enumerate() {
-        text += &format!("{}. {}\n", number + 1, step.as_str());
-    }
+    let mut lines = vec![format!("master {}   from {key_file}", fingerprint::short(&seen.in_use))];
+    lines.extend(steps.iter().zip(1..).map(|(step, number)| format!("{number}. {}", step.as_str())));
     if steps.is_empty() {
-        text += "nothing to do\n";
+        lines.push("nothing to do".to_owned());
     }
-    console::print(&text)
+    console::print(&(lines.join("\n") + "\n"))
 }
 
 impl Work<'_> {
