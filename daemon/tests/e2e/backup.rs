@@ -1,7 +1,12 @@
 //! Backups over the socket: what a page needs, what is recorded, what a change meanwhile does, and that a page is
 //! taken in whole or not at all.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
 
 use keyagent_common::{
     backup::page::Page,
@@ -167,4 +172,42 @@ fn many_keys_take_many_pages_of_one_state() {
     assert_eq!(taken, count + 2);
     assert_eq!(to.decrypt(EMPTY, &sealed).unwrap(), b"seven");
     assert_eq!(to.status("keys"), (count + 2).to_string());
+}
+
+/// Whatever somebody seals with `default` while a backup's takes its place opens afterwards: with the old one, which
+/// then stayed, or with the new one.
+#[test]
+fn nothing_that_is_sealed_meanwhile_is_lost() {
+    let home = Home::initialized();
+    let a = home.start();
+    let page = pages(&mut a.client(), "").remove(0);
+    let (mut replaced, mut stayed) = (0, 0);
+    for round in 0..bounded(8, 60) {
+        let other = Home::initialized();
+        let b = other.start();
+        let (begin, mut to, mut sealer) = (Barrier::new(2), b.client(), b.client());
+        let (refused, sealed) = thread::scope(|scope| {
+            let sealing = scope.spawn(|| {
+                begin.wait();
+                thread::sleep(Duration::from_micros(300 * round));
+                // Refused for a moment, if it comes in between.
+                (0..20).filter_map(|_| sealer.encrypt(EMPTY, b"meanwhile").ok()).collect::<Vec<_>>()
+            });
+            begin.wait();
+            let done = send(&mut to, &page, false).success();
+            (done.err(), sealing.join().unwrap())
+        });
+        match refused {
+            None => replaced += 1,
+            Some(code) => {
+                assert_eq!(code, ErrorCode::KeyDiffers);
+                stayed += 1;
+            }
+        }
+        for value in &sealed {
+            assert_eq!(to.decrypt(EMPTY, value).as_deref(), Ok(&b"meanwhile"[..]), "round {round}");
+        }
+        assert!(to.encrypt(EMPTY, b"afterwards").is_ok(), "default is served again");
+    }
+    eprintln!("{replaced} times replaced, {stayed} times not");
 }
