@@ -26,6 +26,7 @@ mod offline;
 mod open;
 mod output;
 mod passphrase;
+mod pending;
 mod progress;
 mod recognise;
 mod rewrap;

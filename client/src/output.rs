@@ -4,6 +4,7 @@
 //! would steer it.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, Metadata},
     io::{self, IsTerminal, Write},
     os::unix::fs::MetadataExt,
@@ -16,7 +17,7 @@ use crate::{
     failure::{Failure, cannot_create, cannot_write, usage},
     input::{Identity, Input, identity},
     stdio::Stdout,
-    temporary::Temporary,
+    temporary::{Temporary, sync_folder},
     terminal::ControlGuard,
 };
 
@@ -112,23 +113,64 @@ impl Output {
 
     /// Everything was written: the file appears.
     pub(crate) fn finish(self) -> Result<(), Failure> {
+        finish_all(vec![self])
+    }
+
+    /// What has to be placed; nothing for standard output.
+    fn made(self) -> Result<Option<Made>, Failure> {
         let (path, replace, old, mut temporary) = match self {
-            Self::Stdout(_) => return Ok(()),
+            Self::Stdout(_) => return Ok(None),
             Self::File { path, replace, temporary } => (path, replace, None, temporary),
             Self::InPlace { path, old, temporary } => (path, true, Some(old), temporary),
         };
-        let failed = |error: &io::Error| cannot_write(&path.display().to_string(), error);
         let made = make(&mut temporary, &path)?;
-        if let Some(old) = old {
-            made.resemble(&old).map_err(|error| failed(&error))?;
-            check_unchanged(&path, &old)?;
+        if let Some(old) = &old {
+            made.resemble(old).map_err(|error| cannot_write(&path.display().to_string(), &error))?;
         }
-        let Some(temporary) = temporary else { return Ok(()) };
-        temporary.persist(&path, replace).map_err(|error| match error.kind() {
+        Ok(temporary.map(|temporary| Made { path, replace, old, temporary }))
+    }
+}
+
+/// A whole file without its name.
+struct Made {
+    path: PathBuf,
+    replace: bool,
+    old: Option<Metadata>,
+    temporary: Temporary,
+}
+
+impl Made {
+    /// Gives it its name; the folder, which is still to be synced.
+    fn place(self) -> Result<PathBuf, Failure> {
+        let Self { path, replace, old, temporary } = self;
+        if let Some(old) = &old {
+            check_unchanged(&path, old)?;
+        }
+        temporary.place(&path, replace).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists(&path).into(),
-            _ => failed(&error).into(),
+            _ => cannot_write(&path.display().to_string(), &error).into(),
         })
     }
+}
+
+/// Everything was written into all of them: the files appear, in this order, up to the first that cannot.
+///
+/// All are synced before the first gets its name: where the first sync takes the others along, they cost next to nothing.
+pub(crate) fn finish_all(outputs: Vec<Output>) -> Result<(), Failure> {
+    let made = outputs.into_iter().filter_map(|output| output.made().transpose());
+    let made = made.collect::<Result<Vec<_>, Failure>>()?;
+    for Made { path, temporary, .. } in &made {
+        temporary.sync().map_err(|error| cannot_write(&path.display().to_string(), &error))?;
+    }
+    let mut folders = BTreeSet::new();
+    let placed = made.into_iter().try_for_each(|made| {
+        folders.insert(made.place()?);
+        Ok(())
+    });
+    for folder in folders {
+        sync_folder(&folder).map_err(|error| cannot_write(&folder.display().to_string(), &error))?;
+    }
+    placed
 }
 
 const NO_FILE: &str = "it is no regular file";

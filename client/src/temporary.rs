@@ -78,8 +78,18 @@ impl Temporary {
     }
 
     /// Syncs the content, then gives it the target's name. An existing target is an error unless `replace`.
-    pub(crate) fn persist(mut self, target: &Path, replace: bool) -> io::Result<()> {
-        self.file.sync_all()?;
+    pub(crate) fn persist(self, target: &Path, replace: bool) -> io::Result<()> {
+        self.sync()?;
+        sync_folder(&self.place(target, replace)?)
+    }
+
+    /// Makes the content last; the first of two steps, for whoever has several files.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Gives it the target's name, after [`Self::sync`]; the folder, which is still to be synced.
+    pub(crate) fn place(mut self, target: &Path, replace: bool) -> io::Result<PathBuf> {
         if replace {
             let name = self.named()?;
             fs::rename(name, target)?;
@@ -87,7 +97,7 @@ impl Temporary {
         } else {
             self.link(target)?;
         }
-        File::open(&self.folder)?.sync_all()
+        Ok(self.folder.clone())
     }
 
     fn link(&mut self, target: &Path) -> io::Result<()> {
@@ -122,6 +132,11 @@ impl Drop for Temporary {
             let _ = fs::remove_file(name);
         }
     }
+}
+
+/// Makes the names in a folder last.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn link_descriptor(file: &File, name: &Path) -> io::Result<()> {

@@ -9,6 +9,7 @@ use crate::{
     input::Input,
     open::{self, OpenRequest},
     output::{Content, Output},
+    pending::Pending,
     rewrap::in_place,
     session::Session,
     stream::{RangeArguments, StreamArguments},
@@ -48,13 +49,21 @@ pub(crate) fn run(
         return Err(usage("--offset and --length take a part of one file").into());
     }
     let mut document = FilesDocument { schema: "keyagent.decrypt/1", files: Vec::new() };
+    let mut pending = Pending::default();
     for job in &jobs {
-        let done = open_one(session, &request, job)?;
-        if jobs.len() > 1 {
-            session.console.say(&format!("{} -> {}", done.input, done.output));
-        }
+        let (done, output) = match open_one(session, &request, job) {
+            Ok(done) => done,
+            Err(failure) => {
+                // What was done before stays done.
+                pending.finish(session.console)?;
+                return Err(failure);
+            }
+        };
+        let words = (jobs.len() > 1).then(|| format!("{} -> {}", done.input, done.output));
+        pending.push(output, words, done.plaintext_bytes, session.console)?;
         document.files.push(done);
     }
+    pending.finish(session.console)?;
     if session.console.json {
         console::say_json(&document);
     }
@@ -65,19 +74,19 @@ fn open_one(
     session: &mut Session<'_>,
     request: &OpenRequest<'_>,
     job: &Job,
-) -> Result<FileDocument, Failure> {
+) -> Result<(FileDocument, Output), Failure> {
     let mut input = Input::open(job.input.as_deref())?;
     let mut output = Output::prepare(&job.destination, Content::Plain, &input)?;
     let opened = open::open(session, request, &mut input, &mut output);
     let opened = opened.map_err(|failure| interrupted(job, failure))?;
-    output.finish()?;
     session.console.detail(&format!("{} of {} bytes", opened.kind, opened.plaintext_bytes));
-    Ok(FileDocument {
+    let document = FileDocument {
         input: job.input_name(),
         output: job.output_name(),
         kind: opened.kind,
         plaintext_bytes: opened.plaintext_bytes,
-    })
+    };
+    Ok((document, output))
 }
 
 /// What does not open because its rewrap was interrupted can be repaired.

@@ -11,6 +11,7 @@ use crate::{
     files::{FileArguments, FileDocument, FilesDocument, Job, Naming},
     input::Input,
     output::{Content, Output},
+    pending::Pending,
     seal::{self, SealRequest},
     session::Session,
     stream::StreamArguments,
@@ -42,13 +43,21 @@ pub(crate) fn run(
     let request = SealRequest { key: key.key_name()?, context, armor: arguments.armor, threads };
     let jobs = arguments.files.jobs(Naming::Append)?;
     let mut document = FilesDocument { schema: "keyagent.encrypt/1", files: Vec::new() };
+    let mut pending = Pending::default();
     for job in &jobs {
-        let done = seal_one(session, &request, job)?;
-        if jobs.len() > 1 {
-            session.console.say(&format!("{} -> {}", done.input, done.output));
-        }
+        let (done, output) = match seal_one(session, &request, job) {
+            Ok(done) => done,
+            Err(failure) => {
+                // What was done before stays done.
+                pending.finish(session.console)?;
+                return Err(failure);
+            }
+        };
+        let words = (jobs.len() > 1).then(|| format!("{} -> {}", done.input, done.output));
+        pending.push(output, words, done.plaintext_bytes, session.console)?;
         document.files.push(done);
     }
+    pending.finish(session.console)?;
     if session.console.json {
         console::say_json(&document);
     }
@@ -59,22 +68,22 @@ fn seal_one(
     session: &mut Session<'_>,
     request: &SealRequest<'_>,
     job: &Job,
-) -> Result<FileDocument, Failure> {
+) -> Result<(FileDocument, Output), Failure> {
     let content = if request.armor { Content::Armored } else { Content::Sealed };
     let mut input = Input::open(job.input.as_deref())?;
     let mut output = Output::prepare(&job.destination, content, &input)?;
     let sealed = seal::seal(session, request, &mut input, &mut output)?;
-    output.finish()?;
     session.console.detail(&format!(
         "{} of {} bytes, key version {}",
         sealed.kind, sealed.plaintext_bytes, sealed.version
     ));
-    Ok(FileDocument {
+    let document = FileDocument {
         input: job.input_name(),
         output: job.output_name(),
         kind: sealed.kind,
         plaintext_bytes: sealed.plaintext_bytes,
-    })
+    };
+    Ok((document, output))
 }
 
 /// The context that was just encoded.
