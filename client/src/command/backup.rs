@@ -14,6 +14,7 @@ mod opening;
 mod recipients;
 mod restore;
 mod sharing;
+mod sheet;
 mod shown;
 
 use clap::{Args, Subcommand};
@@ -40,6 +41,8 @@ enum Verb {
     Restore(restore::Arguments),
     /// Split the key of a backup into shares for several people, any M of whom open it
     Shares(sharing::Arguments),
+    /// Print what somebody needs to know who restores from it, to be put into a safe
+    Sheet(sheet::Arguments),
 }
 
 pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
@@ -48,5 +51,6 @@ pub(crate) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         Verb::Check(arguments) => check::run(session, arguments),
         Verb::Restore(arguments) => restore::run(session, arguments),
         Verb::Shares(arguments) => sharing::run(session, arguments),
+        Verb::Sheet(arguments) => sheet::run(session, arguments),
     }
 }

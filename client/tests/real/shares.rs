@@ -57,6 +57,31 @@ fn a_share_of_another_backup_or_a_mistyped_one_is_named() {
 }
 
 #[test]
+fn a_sheet_says_what_to_do_and_its_share_can_be_typed_again() {
+    let (place, other) = backed_up();
+    let sheet = other.sh("keyagent backup sheet ring.kabackup").expect(0).text();
+    assert!(sheet.contains("any 3 of its 5 shares") && !sheet.contains("kas1."), "{sheet}");
+    assert!(sheet.lines().all(|line| line.chars().count() <= 80), "{sheet}");
+    let print = place.sh("keyagent fingerprint").expect(0).text();
+    assert!(sheet.contains(print.split_whitespace().last().unwrap()), "{sheet}");
+    let sheet = other.sh("keyagent backup sheet ring.kabackup --share ring.kabackup.share3").expect(0).text();
+    let typed: String = sheet
+        .lines()
+        .skip_while(|line| !line.starts_with("    kas1."))
+        .take_while(|line| !line.is_empty())
+        .flat_map(str::split_whitespace)
+        .collect();
+    fs::write(other.work("typed"), typed).unwrap();
+    other
+        .sh("keyagent backup check ring.kabackup --share ring.kabackup.share1 --share typed --share ring.kabackup.share5")
+        .expect(0);
+    place.sh("cd ../safe; keyagent backup create -o again.kabackup --shares 3/5").expect(0);
+    place
+        .sh("cd ../safe; keyagent backup sheet again.kabackup --share ring.kabackup.share1")
+        .refused(64, "USAGE");
+}
+
+#[test]
 fn a_backup_under_a_passphrase_can_be_shared_afterwards() {
     let place = Place::started();
     place.sh("mkdir ../safe ../people; printf 'five words are a passphrase' > phrase").expect(0);

@@ -122,7 +122,8 @@ pub(super) fn open(files: &[PathBuf], backup: &Backup<'_>) -> Result<BackupKey, 
     Ok(BackupKey::from_bytes(&key))
 }
 
-fn read(path: &Path) -> Result<Share, Failure> {
+/// The share in a file.
+pub(super) fn read(path: &Path) -> Result<Share, Failure> {
     let name = path.display().to_string();
     let wrong = |why: String| {
         usage("not a share of a backup key")
