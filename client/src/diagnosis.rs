@@ -1,6 +1,7 @@
 //! The checks of `doctor`, each a finding with what mends it. They look and ask; they change nothing
 //! and send nothing but `status` and a query.
 
+mod backup;
 mod oversight;
 
 use std::{
@@ -57,6 +58,7 @@ pub(crate) fn diagnose(session: &Session<'_>, system: bool) -> Result<Vec<Findin
     if let Some(layout) = &layout {
         findings.push(key(layout, running));
         findings.push(keyring(layout, running));
+        findings.extend(backup::beside_the_key(layout));
     } else {
         findings.push(
             Finding::new("home", CheckResult::Failed, "there is no home folder")
@@ -67,7 +69,9 @@ pub(crate) fn diagnose(session: &Session<'_>, system: bool) -> Result<Vec<Findin
         Ok((status, socket, asked)) => {
             findings.push(socket_rights(socket));
             findings.extend([reached(status), version(status), agent_memory(status)]);
+            findings.extend(hibernation(status));
             findings.extend(oversight::findings(status, asked));
+            findings.extend(backup::last(status, SystemTime::now()));
         }
         Err(error) => findings.extend([not_reached(error), own_memory()]),
     }
@@ -171,6 +175,15 @@ fn agent_memory(status: &AgentStatus) -> Finding {
         }
         None => Finding::new("memory", CheckResult::Ok, message),
     }
+}
+
+/// Whoever cannot hibernate any more should not have to search for the reason.
+fn hibernation(status: &AgentStatus) -> Option<Finding> {
+    if status.get("memory") != Some("memfd_secret") {
+        return None;
+    }
+    let message = "off while the agent runs: the kernel refuses to write secret memory to a disk (suspend works)";
+    Some(Finding::new("hibernation", CheckResult::Ok, message).fix("keyagent stop, before hibernating"))
 }
 
 fn own_memory() -> Finding {
