@@ -10,11 +10,12 @@ use super::place::{Place, programs};
 type GoesOn = fn(char) -> bool;
 
 /// After which text what changes, for how long it goes on, and what stands there instead.
-const CHANGING: [(&str, GoesOn, &str); 33] = [
+const CHANGING: [(&str, GoesOn, &str); 34] = [
     ("ka1.", is_base64, "[TEXT]"),
     ("ks1.", is_base64, "[TEXT]"),
     ("key id      ", is_base64, "[KEY ID]"),
     ("\"key_id\":\"", is_base64, "[KEY ID]"),
+    ("\"label\":\"key id\",\"value\":\"", is_base64, "[KEY ID]"),
     ("key id ", is_base64, "[KEY ID]"),
     ("  key id   ", is_base64, "[KEY ID]"),
     ("Fingerprint: ", is_base64, "[KEY ID]"),
