@@ -149,3 +149,28 @@ fn a_log_begun_anew_knows_of_no_earlier_epoch() {
     assert_eq!(code, 0, "{found}");
     home.start().terminate();
 }
+
+#[test]
+fn a_file_that_goes_on_in_an_earlier_epoch_is_read_with_the_root_of_that_epoch() {
+    let home = Home::initialized();
+    let small = home.configure("[audit]\nrotate_size = \"64KiB\"\nbudget = \"1MiB\"\n");
+    let arguments = ["--config", small.to_str().unwrap()];
+    let daemon = home.start_with(&arguments);
+    let mut client = daemon.client();
+    let files = || log::log_files(&home);
+    while files().len() < 3 {
+        client.encrypt(EMPTY, b"x").unwrap();
+    }
+    rotate(&home, &mut client);
+    let current = fs::read_to_string(home.state_file("audit.log")).unwrap();
+    assert!(current.lines().next().unwrap().contains("\"audit.file\""), "it goes on with a segment");
+    assert!(current.contains("\"epoch\":2"), "and another epoch begins in it");
+    daemon.kill();
+    let _ = fs::remove_file(home.socket());
+    let daemon = home.start_with(&arguments);
+    daemon.client().encrypt(EMPTY, b"x").unwrap();
+    daemon.terminate();
+    let (code, found) = verify(&home);
+    assert_eq!(code, 0, "{found}");
+    home.start_with(&arguments).terminate();
+}
