@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Keys, and versions of each.
-const SIZES: [(usize, u32); 3] = [(1, 1), (100, 10), (10_000, 10)];
+const SIZES: [(usize, u32); 4] = [(1, 1), (100, 10), (10_000, 1), (10_000, 10)];
 /// Rounds, after one that is thrown away.
 const ROUNDS: usize = 11;
 /// Calls of one leg of a round, and most keys that it asks for in turn.
@@ -45,6 +45,8 @@ pub(crate) struct Size {
     pub(crate) in_turn: Series,
     /// From the start of the process until it accepts connections.
     pub(crate) start: Series,
+    /// Time of a processor that one start took, in milliseconds; the kernel counts in tens.
+    pub(crate) start_processor_ms: u64,
     /// Locked memory of the process, in KiB.
     pub(crate) locked_kib: u64,
 }
@@ -72,7 +74,7 @@ pub(crate) fn measure(place: &Workplace, program: &Path) -> Outcome<Vec<Size>> {
 
 /// A daemon with so many keys; the last one of several starts.
 fn started(place: &Workplace, program: &Path, keys: usize, versions: u32) -> Outcome<(Daemon, Size)> {
-    let name = format!("keys-{keys}");
+    let name = format!("keys-{keys}-{versions}");
     make(&place.join(&name), keys, versions)?;
     let mut size = Size { keys, versions, ..Size::default() };
     // There is no log yet that the keyring could be compared with.
@@ -83,11 +85,21 @@ fn started(place: &Workplace, program: &Path, keys: usize, versions: u32) -> Out
         drop(daemon);
     }
     let (daemon, _) = Daemon::start_with(place, &name, program, None)?;
+    size.start_processor_ms = processor_ms(&daemon)?;
     let status = fs::read_to_string(daemon.proc_folder().join("status"))?;
     let locked =
         status.lines().find_map(|line| line.strip_prefix("VmLck:")).ok_or("no such line in /proc")?;
     size.locked_kib = locked.split_whitespace().next().unwrap_or_default().parse()?;
     Ok((daemon, size))
+}
+
+/// User and system time of a process so far.
+fn processor_ms(daemon: &Daemon) -> Outcome<u64> {
+    let stat = fs::read_to_string(daemon.proc_folder().join("stat"))?;
+    let (_, behind_the_name) = stat.rsplit_once(')').ok_or("no name in /proc")?;
+    let times = behind_the_name.split_whitespace().skip(11).take(2);
+    let ticks: u64 = times.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(ticks * 10)
 }
 
 /// A thousand requests in turn, or the same one again and again.
@@ -153,7 +165,7 @@ fn make(state: &Path, keys: usize, versions: u32) -> Outcome<()> {
     }
     for number in 1..keys {
         for _ in 1..versions {
-            draft.add_version(&name(number), Reason::Manual, &mut random, MADE_AT)?;
+            draft.push_version(&name(number), Reason::Manual, &mut random, MADE_AT)?;
         }
     }
     for key in draft.keys_mut() {

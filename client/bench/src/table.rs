@@ -156,7 +156,7 @@ fn growth(sizes: &[Size]) -> Vec<String> {
     let Some((smallest, larger)) = sizes.split_first() else { return Vec::new() };
     let mut lines = Vec::new();
     for size in larger {
-        let keys = format!("{} keys of {} versions", size.keys, size.versions);
+        let keys = format!("{} keys, {} versions each", size.keys, size.versions);
         let target = "<= 1.1x one key";
         lines.push(ratio(
             "P9",
@@ -177,8 +177,10 @@ fn growth(sizes: &[Size]) -> Vec<String> {
     }
     for size in sizes {
         let (typical, best) = (size.start.typical() / 1e6, size.start.best() / 1e6);
-        let keys =
-            format!("{} keys of {} versions ({} KiB locked)", size.keys, size.versions, size.locked_kib);
+        let keys = format!(
+            "{} keys, {} versions each ({} KiB locked, {} ms of processor)",
+            size.keys, size.versions, size.locked_kib, size.start_processor_ms
+        );
         lines.push(format!(
             "| P9 | start with {keys} | < 200 ms | {typical:.0} ms | {best:.0} ms | {} |",
             verdict(typical < 200.0)

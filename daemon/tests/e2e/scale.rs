@@ -45,7 +45,7 @@ fn make(home: &Home, keys: usize, versions: u32) -> usize {
     }
     for number in 0..keys - 1 {
         for _ in 1..versions {
-            draft.add_version(&name(number), Reason::Manual, &mut Random, MADE_AT).unwrap();
+            draft.push_version(&name(number), Reason::Manual, &mut Random, MADE_AT).unwrap();
         }
     }
     for key in draft.keys_mut() {
@@ -69,7 +69,7 @@ fn locked_bytes(daemon: &Daemon) -> u64 {
 
 #[test]
 fn thousands_of_keys_are_served_within_the_announced_memory() {
-    let (keys, versions) = bounded((1000, 3), (10_000, 10));
+    let (keys, versions) = bounded((2000, 5), (10_000, 10));
     let home = Home::with_key(&random_key());
     let bytes = make(&home, keys, versions);
     // As after a restore: there is no log that the keyring could be compared with.

@@ -124,8 +124,8 @@ impl<A: Arena> Draft<A> {
         Ok(number)
     }
 
-    /// As [`Self::add_version`], for callers that look for the room once they are done.
-    pub(crate) fn push_version(
+    /// As [`Self::add_version`], for whoever makes many: the room is looked for when they are prepared.
+    pub fn push_version(
         &mut self,
         name: &str,
         reason: Reason,
