@@ -185,13 +185,13 @@ fn nothing_that_is_sealed_meanwhile_is_lost() {
     for round in 0..bounded(8, 60) {
         let other = Home::initialized();
         let b = other.start();
-        let (begin, mut to, mut sealer) = (Barrier::new(2), b.client(), b.client());
+        let (begin, mut to, mut other_client) = (Barrier::new(2), b.client(), b.client());
         let (refused, sealed) = thread::scope(|scope| {
             let sealing = scope.spawn(|| {
                 begin.wait();
                 thread::sleep(Duration::from_micros(300 * round));
                 // Refused for a moment, if it comes in between.
-                (0..20).filter_map(|_| sealer.encrypt(EMPTY, b"meanwhile").ok()).collect::<Vec<_>>()
+                (0..20).filter_map(|_| other_client.encrypt(EMPTY, b"meanwhile").ok()).collect::<Vec<_>>()
             });
             begin.wait();
             let done = send(&mut to, &page, false).success();

@@ -13,7 +13,9 @@ fn reordered(whole: &[u8], order: &[usize]) -> Vec<u8> {
     let behind = whole.len() - 64;
     let before = behind - all.iter().map(Vec::len).sum::<usize>();
     let mut bytes = whole[..before].to_vec();
-    order.iter().for_each(|page| bytes.extend_from_slice(&all[*page]));
+    for page in order {
+        bytes.extend_from_slice(&all[*page]);
+    }
     bytes.extend_from_slice(&whole[behind..behind + 32]);
     // How many pages there are: the last of the counts, behind magic, origin, time, master, id and flags.
     bytes[109..113].copy_from_slice(&u32::try_from(order.len()).unwrap().to_le_bytes());
