@@ -4,7 +4,7 @@
 //! would steer it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, Metadata},
     io::{self, IsTerminal, Write},
     os::unix::fs::MetadataExt,
@@ -155,10 +155,14 @@ impl Made {
 
 /// Everything was written into all of them: the files appear, in this order, up to the first that cannot.
 ///
-/// All are synced before the first gets its name: where the first sync takes the others along, they cost next to nothing.
+/// All are synced before the first gets its name, with one write of the file system's journal for all of them.
 pub(crate) fn finish_all(outputs: Vec<Output>) -> Result<(), Failure> {
     let made = outputs.into_iter().filter_map(|output| output.made().transpose());
     let made = made.collect::<Result<Vec<_>, Failure>>()?;
+    if made.len() > 1 {
+        let devices = made.iter().filter_map(|made| Some((made.temporary.device().ok()?, &made.temporary)));
+        devices.collect::<BTreeMap<_, _>>().values().for_each(|temporary| temporary.sync_file_system());
+    }
     for Made { path, temporary, .. } in &made {
         temporary.sync().map_err(|error| cannot_write(&path.display().to_string(), &error))?;
     }

@@ -44,7 +44,9 @@ impl Pending {
     pub(crate) fn finish(&mut self, console: &Console) -> Result<(), Failure> {
         let Self { outputs, words, .. } = std::mem::take(self);
         finish_all(outputs)?;
-        words.iter().for_each(|words| console.say(words));
+        for words in words {
+            console.say(&words);
+        }
         Ok(())
     }
 }

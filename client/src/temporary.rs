@@ -88,6 +88,17 @@ impl Temporary {
         self.file.sync_all()
     }
 
+    /// Makes everything last that lies on its file system, as far as that can be had; [`Self::sync`] tells whether this
+    /// file does, and then has nothing left to do.
+    pub(crate) fn sync_file_system(&self) {
+        let _ = nix::unistd::syncfs(&self.file);
+    }
+
+    /// Which file system it lies on.
+    pub(crate) fn device(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.dev())
+    }
+
     /// Gives it the target's name, after [`Self::sync`]; the folder, which is still to be synced.
     pub(crate) fn place(mut self, target: &Path, replace: bool) -> io::Result<PathBuf> {
         if replace {
