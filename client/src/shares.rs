@@ -59,7 +59,8 @@ pub(crate) fn split(key: &[u8; KEY_BYTES], sharing: Sharing) -> Result<Vec<Share
         return Err(SharesError::Scheme);
     }
     let backup = short_id(key);
-    split.into_iter().map(|bytes| share(Zeroizing::new(bytes), backup, sharing)).collect()
+    let split = Zeroizing::new(split);
+    split.iter().map(|bytes| share(bytes, backup, sharing)).collect()
 }
 
 /// Joins shares to the key whose backup has this id.
@@ -99,7 +100,7 @@ fn short_id(key: &[u8; KEY_BYTES]) -> [u8; 16] {
 }
 
 /// What the library returns: the x-coordinate, then the y-coordinates.
-fn share(bytes: Zeroizing<Vec<u8>>, backup: [u8; 16], sharing: Sharing) -> Result<Share, SharesError> {
+fn share(bytes: &[u8], backup: [u8; 16], sharing: Sharing) -> Result<Share, SharesError> {
     let (&number, value) = bytes.split_first().ok_or(SharesError::Scheme)?;
     let value: [u8; KEY_BYTES] = value.try_into().map_err(|_| SharesError::Scheme)?;
     Ok(Share { backup, sharing, number, value: Zeroizing::new(value) })
