@@ -190,7 +190,9 @@ mod tests {
         }
         // Not even if the threshold is denied: what comes out is another key.
         for mut chosen in choices(&shares, 2) {
-            chosen.iter_mut().for_each(|share| share.sharing = Sharing::new(2, 5).unwrap());
+            for share in &mut chosen {
+                share.sharing = Sharing::new(2, 5).unwrap();
+            }
             assert_eq!(join(&chosen, &id(&key)).unwrap_err(), SharesError::AnotherKey);
         }
     }
