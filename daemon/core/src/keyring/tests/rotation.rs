@@ -254,7 +254,7 @@ fn a_pin_of_the_epoch_before_counts_for_the_keyring_that_ended_it_alone() {
     assert_eq!(counters, None);
     let (_, root) = open_with(&begun, &NEXT).unwrap();
     let counters = root.with_counters_key_before(half.generation(), |key| *key);
-    assert_eq!(counters, Some(***&keyring.working.subkeys.counters));
+    assert_eq!(counters, Some(**keyring.working.subkeys.counters));
     assert_eq!(after.epoch(), 2);
 }
 
