@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyagent_core::audit::record::{Event, Peer, Via};
+use keyagent_core::{
+    audit::record::{Event, Peer, Via},
+    ops::OperationError,
+};
 
 use super::line::{Line, Manner};
 
@@ -70,17 +73,19 @@ impl Floods {
     /// Counts a line that was not written; of a batch, each of its items.
     pub(super) fn count(&mut self, line: &Line<'_>) {
         let Some(kind @ (uid, operation, _)) = kind(line) else { return };
-        let Event::Operation { details, .. } = line.event else { return self.add(line, kind, 1) };
+        let Event::Operation { details, .. } = line.event else { return self.add(line, kind, 1, None) };
         if details.outcomes.is_empty() {
-            return self.add(line, kind, 1);
+            return self.add(line, kind, 1, None);
         }
         for outcome in details.outcomes {
             let code = outcome.failure.map(|failure| failure.code() as u16);
-            self.add(line, (uid, operation, code), outcome.count);
+            let error = outcome.failure.map(OperationError::what);
+            self.add(line, (uid, operation, code), outcome.count, error);
         }
     }
 
-    fn add(&mut self, line: &Line<'_>, kind: Kind, more: u64) {
+    /// With an error of its own, or that of the line.
+    fn add(&mut self, line: &Line<'_>, kind: Kind, more: u64, error: Option<&str>) {
         let Some(peer) = line.peer else { return };
         let before = self.sums.get(&kind).map_or(0, |sum| sum.count);
         let sum = Sum {
@@ -89,7 +94,7 @@ impl Floods {
             peer,
             unit: line.via.unit.map(str::to_owned),
             socket: line.via.socket.map(str::to_owned),
-            error: line.error.unwrap_or_default().to_owned(),
+            error: error.or(line.error).unwrap_or_default().to_owned(),
         };
         self.sums.insert(kind, sum);
     }

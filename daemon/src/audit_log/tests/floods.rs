@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use keyagent_core::{audit::record::Outcome, ops::OperationError};
+
 use super::*;
 use crate::audit_log::floods::{Floods, LINES_IN_PERIOD};
 
@@ -70,6 +72,30 @@ fn what_overseers_ask_in_vain_gets_a_line_each() {
     // And what succeeds, whoever asked.
     (0..100).for_each(|_| log.append(&[Line { error: None, ..in_vain(7, "encrypt") }]).unwrap());
     assert_eq!(lines_in_order(folder.path()), 301);
+}
+
+#[test]
+fn every_item_of_a_batch_in_vain_is_counted_with_its_own_error() {
+    let of = |failure, count| Outcome {
+        key: None,
+        version: None,
+        failure: Some(failure),
+        rule: None,
+        count,
+        bytes: 0,
+    };
+    let outcomes = [of(OperationError::Denied, 5), of(OperationError::DoesNotOpen, 2)];
+    let details = Details { code: Some(10), outcomes: &outcomes, ..Details::default() };
+    let event = Event::Operation { name: "decrypt", details };
+    let line = Line { event, ..in_vain(7, "decrypt") };
+    let mut floods = Floods::default();
+    (0..3).for_each(|_| floods.count(&line));
+    let told: Vec<_> = floods.sums().iter().map(|sum| format!("{:?}", sum.line().event)).collect();
+    assert_eq!(told.len(), 2);
+    for (code, count) in [(7, 6), (10, 15)] {
+        let wanted = format!("code: Some({code}), count: {count} }}");
+        assert!(told.iter().any(|event| event.ends_with(&wanted)), "{told:?}");
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn stage(test: &str) -> Option<Stage> {
 
 #[test]
 fn every_item_of_a_batch_is_asked_for_the_one_who_is_named() {
-    let Some(mut stage) = stage("every_item_of_a_batch_is_asked_for_the_one_who_is_named") else { return };
+    let Some(stage) = stage("every_item_of_a_batch_is_asked_for_the_one_who_is_named") else { return };
     let mut bridge = stage.user(BRIDGE);
     let item = |key| EncryptRequest { key, context: EMPTY, plaintext: b"for somebody" };
     let frames: Vec<u8> = (0..)

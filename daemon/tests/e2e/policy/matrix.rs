@@ -96,8 +96,13 @@ fn is_meant(uid: u32, operation: OperationCode, key: &str) -> bool {
         CLERK => operation == Op::Status || operation == Op::Encrypt && matches!(key, "mail" | "shop/orders"),
         KEEPER => match operation {
             Op::Health | Op::Watch | Op::KeyList => true,
-            Op::KeyCreate | Op::KeyDisable | Op::KeyEnable => key.starts_with("shop/"),
-            Op::KeyShow | Op::KeyConfigure | Op::KeyRotate | Op::KeyRetire => key.starts_with("shop/"),
+            Op::KeyCreate
+            | Op::KeyDisable
+            | Op::KeyEnable
+            | Op::KeyShow
+            | Op::KeyConfigure
+            | Op::KeyRotate
+            | Op::KeyRetire => key.starts_with("shop/"),
             _ => false,
         },
         _ => false,
@@ -236,8 +241,13 @@ fn done(operation: OperationCode) -> Option<u16> {
         Op::KeyCreate => Some(ErrorCode::KeyExists as u16),
         Op::Hmac | Op::JwtSign | Op::JwtVerify => Some(ErrorCode::WrongClass as u16),
         Op::KeyDestroy => Some(ErrorCode::WrongState as u16),
-        Op::KeyPromote | Op::KeyRetire | Op::KeyReinstate => None,
-        Op::Batch | Op::BackupCreate | Op::BackupRestore | Op::MasterRotate => None,
+        Op::KeyPromote
+        | Op::KeyRetire
+        | Op::KeyReinstate
+        | Op::Batch
+        | Op::BackupCreate
+        | Op::BackupRestore
+        | Op::MasterRotate => None,
         _ => Some(0),
     }
 }
