@@ -116,13 +116,12 @@ fn open(client: &mut Client, value: &Value) {
         "envelope" => {
             let (context, envelope) = (context_of(value), bytes("sealed"));
             let reply = client.ask::<Decrypt>(&DecryptRequest { context: &context, envelope: &envelope });
-            match value["error"].as_str() {
-                Some(error) => assert_eq!(format!("{:?}", reply.error()), error, "{value}"),
-                None => {
-                    let body = reply.success().unwrap();
-                    let opened = codec::decode::<DecryptReply<'_>>(&body).unwrap();
-                    assert_eq!(opened.plaintext, bytes("plaintext"), "{value}");
-                }
+            if let Some(error) = value["error"].as_str() {
+                assert_eq!(format!("{:?}", reply.error()), error, "{value}");
+            } else {
+                let body = reply.success().unwrap();
+                let opened = codec::decode::<DecryptReply<'_>>(&body).unwrap();
+                assert_eq!(opened.plaintext, bytes("plaintext"), "{value}");
             }
         }
         "tag" => assert_eq!(tags(client, text("key")), text("sealed")),
@@ -140,7 +139,7 @@ fn tags(client: &mut Client, key: &str) -> String {
     let request = HmacRequest { key, context: EMPTY, value: b"kept", tag_bytes: 16, every_version: true };
     let body = client.ask::<HmacTag>(&request).success().unwrap();
     let reply = codec::decode::<HmacReply<'_>>(&body).unwrap();
-    reply.tags.iter().map(|tag| format!("{} {}\n", tag.version, hex(tag.tag))).collect()
+    reply.tags.iter().fold(String::new(), |text, tag| format!("{text}{} {}\n", tag.version, hex(tag.tag)))
 }
 
 /// The same key under its passphrase: the daemon knows it as the one of this keyring, and serves once it is brought.
