@@ -133,6 +133,22 @@ pub(crate) struct Shortfall {
     pub(crate) unrecorded: Option<Report>,
 }
 
+impl Shortfall {
+    /// What is answered in the place of success.
+    pub(crate) fn told(&self) -> Option<Report> {
+        let instead =
+            |report: &Report, what: &str, fix: &str| Report { what: what.into(), ..report.clone() }.fix(fix);
+        let unsynced = self.unsynced.as_ref().map(|report| {
+            let fix = "check the disk, restart the agent, and look whether it is still so";
+            instead(report, "done, but a loss of power may undo it", fix)
+        });
+        let unrecorded = self.unrecorded.as_ref();
+        unsynced.or_else(|| {
+            unrecorded.map(|report| instead(report, "done, but the audit log cannot be written", &report.fix))
+        })
+    }
+}
+
 /// [`commit_recording`] without further lines; what falls short is told on stderr.
 pub(crate) fn commit(
     keyring: &mut Keyring<LockedArena>,

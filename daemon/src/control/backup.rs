@@ -155,8 +155,7 @@ fn answer(
     replies: &mut ReplyBuffer<'_>,
 ) -> Result<(), NoRoom> {
     let Changed { result, generation, unrecorded } = changed;
-    if let Some(mut report) = unrecorded {
-        report.what = "done, but the audit log cannot be written".into();
+    if let Some(report) = unrecorded {
         return super::tell(replies, asked.id, &report);
     }
     let taken = result.changed().count();

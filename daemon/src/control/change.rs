@@ -30,7 +30,7 @@ pub(crate) struct Changed<R> {
     pub(crate) result: R,
     /// Generation in use.
     pub(crate) generation: u64,
-    /// The log did not take its lines.
+    /// What is answered in the place of success: the log did not take its lines, or the folder is not synced.
     pub(crate) unrecorded: Option<Report>,
 }
 
@@ -58,14 +58,15 @@ pub(crate) fn change<R: Recorded>(
     let Some(draft) = draft else {
         let generation = keyring.generation();
         let unrecorded = shared.audit.append(&result.lines()).err().map(|error| store::unrecorded(&error));
+        let unrecorded = Shortfall { unrecorded, ..Shortfall::default() }.told();
         return Ok(Changed { result, generation, unrecorded });
     };
     let (layout, lines) = (&shared.settings.layout, result.lines());
     let committed =
         store::commit_recording(&mut keyring, draft, &shared.audit, layout, |_, _| Ok(()), &lines);
     drop(lines);
-    let Shortfall { unsynced, unrecorded } = committed.map_err(NotChanged::NotStored)?;
-    for report in unsynced.iter().chain(&unrecorded) {
+    let shortfall = committed.map_err(NotChanged::NotStored)?;
+    for report in shortfall.unsynced.iter().chain(&shortfall.unrecorded) {
         alarm::failed(shared, "store_incomplete", report);
     }
     let generation = keyring.generation();
@@ -78,7 +79,7 @@ pub(crate) fn change<R: Recorded>(
         engine.adopt(keyring);
         engine.hold(shared.held.all());
     }
-    Ok(Changed { result, generation, unrecorded })
+    Ok(Changed { result, generation, unrecorded: shortfall.told() })
 }
 
 /// The engine follows what is held, if there is one; else unlocking does.

@@ -327,15 +327,14 @@ fn changed_reply(
     done(asked, unrecorded, replies, |replies| replies.success(asked.id, &reply))
 }
 
-/// Answers success, unless the log did not take it: then that is the answer.
+/// Answers success, unless the disk or the log did not take all of it: then that is the answer.
 pub(super) fn done(
     asked: &Asked<'_>,
     unrecorded: Option<Report>,
     replies: &mut ReplyBuffer<'_>,
     answer: impl FnOnce(&mut ReplyBuffer<'_>) -> Result<(), NoRoom>,
 ) -> Result<(), NoRoom> {
-    let Some(mut report) = unrecorded else { return answer(replies) };
-    report.what = "done, but the audit log cannot be written".into();
+    let Some(report) = unrecorded else { return answer(replies) };
     super::tell(replies, asked.id, &report)
 }
 

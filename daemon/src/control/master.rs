@@ -44,7 +44,7 @@ struct Step<'a> {
     next: Option<&'a [u8; KEY_BYTES]>,
 }
 
-/// What a step came to, and why the log has no line of it, if it has none.
+/// What a step came to, and what is answered in its place if disk or log did not take all of it.
 type Taken = (MasterRotateReply, Option<Report>);
 
 /// The keyring in use, and its masters.
@@ -242,11 +242,13 @@ impl Step<'_> {
         let counts = root.map(|_| shared.key_usage.begin_rewriting(keyring.counter_key()));
         let committed =
             store::commit_recording(&mut keyring, draft, &shared.audit, layout, |_, _| Ok(()), &lines);
-        let Shortfall { unsynced, unrecorded } = committed?;
+        let shortfall = committed?;
         if let Some(counts) = counts {
             counts.finish();
         }
-        let mut shortfalls: Vec<Report> = unsynced.into_iter().chain(unrecorded.clone()).collect();
+        let told = shortfall.told();
+        let Shortfall { unsynced, unrecorded } = shortfall;
+        let mut shortfalls: Vec<Report> = unsynced.into_iter().chain(unrecorded).collect();
         shared.known.lock().unwrap_or_else(PoisonError::into_inner).advance(&keyring);
         let reply = reply(&keyring);
         shortfalls.extend(self.adopt(&keyring, root).err());
@@ -254,7 +256,7 @@ impl Step<'_> {
             alarm::failed(shared, "store_incomplete", report);
         }
         shared.events.push("master_rotate", WatchSeverity::Warning, "", said.to_owned());
-        Ok((reply, unrecorded))
+        Ok((reply, told))
     }
 
     /// Takes the keyring into use. A new root begins a segment of the log at the very moment: who pins a group of that

@@ -52,11 +52,15 @@ struct Failer {
     fault: Option<(usize, usize, Errno)>,
     seen: BTreeMap<usize, usize>,
     failed: Option<String>,
+    /// Descriptor of the folder in which a keyring was put in place last.
+    placed_in: Option<u64>,
+    /// A keyring was put in place, and the sync of its folder failed.
+    left_unsynced: bool,
 }
 
 impl Failer {
     fn new(home: PathBuf, fault: Option<(usize, usize, Errno)>) -> Self {
-        Self { home, fault, seen: BTreeMap::new(), failed: None }
+        Self { home, fault, seen: BTreeMap::new(), failed: None, placed_in: None, left_unsynced: false }
     }
 }
 
@@ -64,10 +68,18 @@ impl Observer for Failer {
     fn before(&mut self, call: &Call) -> Verdict {
         let row = FAULTS.iter().position(|(_, numbers, _)| numbers.contains(&call.number));
         let Some(row) = row.filter(|_| call.is_below(&self.home)) else { return Verdict::Go };
+        if call.number == libc::SYS_renameat && call.paths()[1].ends_with("state/keyring") {
+            self.placed_in = Some(call.argument(0));
+        }
+        let syncs_it = call.number == libc::SYS_fsync
+            && call.paths()[0].ends_with("state")
+            && self.placed_in.take_if(|folder| *folder == call.argument(0)).is_some();
         let seen = self.seen.entry(row).or_default();
         *seen += 1;
         match self.fault {
             Some((of, occurrence, errno)) if of == row && occurrence == *seen => {
+                // After EINTR it is tried again, for nothing was said about the disk.
+                self.left_unsynced = syncs_it && errno != Errno::EINTR;
                 self.failed = Some(format!("{:?}", call.paths()));
                 Verdict::Fail(errno)
             }
@@ -92,7 +104,7 @@ fn every_operation_survives_every_error_of_every_call() {
     let home = origin.copy();
     let lived = origin.live(&home, Failer::new(home.path().into(), None), |_| {});
     let occurrences = lived.observer.seen;
-    let (mut faults, mut refused) = (0, 0);
+    let (mut faults, mut refused, mut unsynced) = (0, 0, 0);
     for (row, count) in &occurrences {
         for occurrence in 1..=*count {
             for errno in errors(*row, occurrence) {
@@ -103,11 +115,14 @@ fn every_operation_survives_every_error_of_every_call() {
                 let Some(path) = lived.observer.failed.clone() else { continue };
                 faults += 1;
                 refused += usize::from(lived.refused);
+                unsynced += usize::from(lived.observer.left_unsynced);
                 let case = format!("{case} of {path}");
                 assert_no_failure(&lived.ended.stderr);
                 assert!(matches!(lived.ended.code, Some(0 | 74)), "{case}: {:?}", lived.ended);
                 let all = lived.acknowledged == origin.steps.len();
                 assert!(all || lived.refused, "{case}: no answer: {:?}", lived.ended);
+                // Nothing is simply acknowledged that a loss of power may undo.
+                assert!(!lived.observer.left_unsynced || !lived.unrecorded.is_empty(), "{case}: believed");
                 // What was refused was not done, and is not there after a restart.
                 let expected = expected(&origin, &lived, false);
                 expected.examine(&home).unwrap_or_else(|why| panic!("{case}: {why}"));
@@ -116,7 +131,7 @@ fn every_operation_survives_every_error_of_every_call() {
     }
     let counted: Vec<_> = occurrences.iter().map(|(row, count)| (FAULTS[*row].0, count)).collect();
     println!("{faults} faults, {refused} ended the life of the store, at {counted:?}");
-    assert!(faults > 100, "only {faults} faults");
+    assert!(faults > 100 && unsynced > 5, "only {faults} faults, {unsynced} of a keyring's folder");
 }
 
 #[test]

@@ -306,7 +306,7 @@ impl<F: FnMut(usize)> Talk<F> {
 
 /// Whether an error says that the change is in place all the same.
 fn is_done(reply: &Reply) -> bool {
-    reply.code != 0 && words(reply).starts_with("done, but the audit log cannot be written")
+    reply.code != 0 && words(reply).starts_with("done, but ")
 }
 
 /// Lets the log have the smallest files that it may have.
