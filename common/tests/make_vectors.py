@@ -661,8 +661,6 @@ for word, flag in [("key_disable", "compromised"), ("key_enable", "lift_compromi
 for name, of, fields, reason, error in [
     ("hmac with a key name 'A'", "hmac", {"key": "A", "context": "0000", "value": "", "tag_bytes": 16,
                                           "every_version": False}, "request.key", "INVALID_REQUEST"),
-    ("hmac without context bytes", "hmac", {"key": "a", "context": "", "value": "", "tag_bytes": 16,
-                                            "every_version": False}, "request.context", "INVALID_REQUEST"),
     ("rewrap of no envelope", "rewrap", {"context": "0000", "envelope": "ff"}, "request.envelope",
      "DOES_NOT_OPEN"),
     ("jwt_sign with a key name ''", "jwt_sign", {"key": "", "claims": "7b7d"}, "request.key", "INVALID_REQUEST"),

@@ -20,7 +20,7 @@ use shown::Shown;
 
 /// Vectors that were published stay; these numbers only grow.
 const MESSAGES: usize = 138;
-const FAILING: usize = 347;
+const FAILING: usize = 346;
 /// Longest note of a key.
 const MAX_NOTE_BYTES: usize = 1024;
 
