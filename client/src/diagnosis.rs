@@ -177,13 +177,22 @@ fn agent_memory(status: &AgentStatus) -> Finding {
     }
 }
 
-/// Whoever cannot hibernate any more should not have to search for the reason.
+/// Whoever cannot hibernate any more should not have to search for the reason; whoever can should know what it writes.
 fn hibernation(status: &AgentStatus) -> Option<Finding> {
-    if status.get("memory") != Some("memfd_secret") {
-        return None;
-    }
-    let message = "off while the agent runs: the kernel refuses to write secret memory to a disk (suspend works)";
-    Some(Finding::new("hibernation", CheckResult::Ok, message).fix("keyagent stop, before hibernating"))
+    Some(match status.get("memory")? {
+        "memfd_secret" => Finding::new(
+            "hibernation",
+            CheckResult::Ok,
+            "off while the agent runs: the kernel refuses to write secret memory to a disk (suspend works)",
+        )
+        .fix("keyagent stop, before hibernating"),
+        _ => Finding::new(
+            "hibernation",
+            CheckResult::Warning,
+            "would write the agent's memory to a disk: no secret memory here",
+        )
+        .fix("keyagent lock, before hibernating"),
+    })
 }
 
 fn own_memory() -> Finding {
