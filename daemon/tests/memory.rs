@@ -198,7 +198,7 @@ fn keys_are_found_where_they_may_be_and_gone_when_locked() {
     let messages = needles.all.iter().map(|needle| needle.name.as_str());
     // The canary, which is the first, is opened when health asks, and wiped.
     let messages = messages.filter(|name| name.starts_with("message ") && *name != "message 0");
-    let others = ["record", "head", "pin", "context hash", "reuse", &needles.next_audit_key];
+    let others = ["record", "head", "pin", "context hash", "reuse", "counters", &needles.next_audit_key];
     let kept: Vec<&str> = messages.chain(others).collect();
     assert!(kept.len() >= others.len() + 6, "{kept:?}");
     // Of the key that is braked no state is kept.

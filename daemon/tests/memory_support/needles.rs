@@ -108,7 +108,7 @@ pub(crate) fn of_daemon(master: &[u8; 32], state: &Path, traffic: &Traffic) -> N
     let default = derive(master, "default key", &[]);
     let secrets = open_records(&derive(&root, "record", &[]), &keyring);
     let messages: BTreeMap<[u8; 32], [u8; 32]> =
-        secrets.iter().map(|(id, secret)| (*id, derive(secret, "message", &[]))).collect();
+        secrets.iter().map(|(id, secret, _)| (*id, derive(secret, "message", &[]))).collect();
     let audit_root = derive(&root, "audit", &[]);
     let mut all = vec![
         Needle::mac("master", *master),
@@ -117,18 +117,23 @@ pub(crate) fn of_daemon(master: &[u8; 32], state: &Path, traffic: &Traffic) -> N
         Needle::mac("default", default),
         Needle::mac("audit", audit_root),
     ];
-    assert!(secrets.iter().any(|(_, secret)| *secret == default), "the records are read rightly");
-    for (number, (id, secret)) in secrets.iter().enumerate() {
+    assert!(secrets.iter().any(|(_, secret, _)| *secret == default), "the records are read rightly");
+    for (number, (id, secret, class)) in secrets.iter().enumerate() {
         // The first is the canary's.
         if *secret != default {
             all.push(Needle::mac(format!("secret {number}"), *secret));
         }
-        all.push(Needle::cipher(format!("message {number}"), messages[id]));
+        match class {
+            1 => all.push(Needle::cipher(format!("message {number}"), messages[id])),
+            2 => all.push(Needle::mac(format!("blind index {number}"), derive(secret, "blind index", &[]))),
+            // Of class 3: the secret itself makes the signature.
+            _ => {}
+        }
     }
     for label in ["record", "head"] {
         all.push(Needle::cipher(label, derive(&root, label, &[])));
     }
-    for label in ["pin", "context hash", "reuse", "audit bridge", "audit archive"] {
+    for label in ["pin", "context hash", "reuse", "counters", "audit bridge", "audit archive"] {
         all.push(Needle::mac(label, derive(&root, label, &[])));
     }
     for (number, sealed) in traffic.sealed.iter().rev().take(LAST).enumerate() {
@@ -196,8 +201,8 @@ fn open_root(master: &[u8; 32], keyring: &[u8]) -> [u8; 32] {
     root
 }
 
-/// Key id and secret of every record of a keyring file, the canary's first.
-fn open_records(record_key: &[u8; 32], keyring: &[u8]) -> Vec<([u8; 32], [u8; 32])> {
+/// Key id, secret and class of every record of a keyring file, the canary's first.
+fn open_records(record_key: &[u8; 32], keyring: &[u8]) -> Vec<([u8; 32], [u8; 32], u8)> {
     let id_and_epoch = &keyring[20..40];
     let slots = usize::from(u16::from_le_bytes(keyring[18..20].try_into().unwrap()));
     let head = 48 + 88 * slots;
@@ -211,7 +216,7 @@ fn open_records(record_key: &[u8; 32], keyring: &[u8]) -> Vec<([u8; 32], [u8; 32
         let mut secret: [u8; 32] = record[79..111].try_into().unwrap();
         let (nonce, tag) = (record[53..77].try_into().unwrap(), record[111..127].try_into().unwrap());
         cipher::open_with(record_key, nonce, &associated, &mut secret, tag).unwrap();
-        secrets.push((record[21..53].try_into().unwrap(), secret));
+        secrets.push((record[21..53].try_into().unwrap(), secret, record[20]));
         rest = behind;
     }
     secrets

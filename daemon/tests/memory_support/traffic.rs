@@ -1,5 +1,7 @@
 //! Ten thousand mixed requests, good and bad, alone and pipelined, of 1 byte to 1 MiB.
 
+mod derived;
+
 use keyagent_common::{
     codec, context,
     envelope::Kind,
@@ -33,6 +35,8 @@ pub(crate) struct Traffic {
     pub(crate) on_the_agent: usize,
     /// Of them, those that came in a burst with others.
     pub(crate) pipelined: usize,
+    /// Rotations of keys.
+    rotations: usize,
     /// The last messages.
     pub(crate) sealed: Vec<Sealed>,
     /// The last data keys.
@@ -73,6 +77,7 @@ impl Traffic {
             let made = clients[0].create_key(key);
             assert!(made.is_ok() || made == Err(ErrorCode::KeyExists), "{made:?}");
         }
+        derived::make_keys(&mut clients[0]);
         while self.requests < until {
             let client = &mut clients[self.random.below(CONNECTIONS)];
             let pair = self.requests.to_string();
@@ -80,8 +85,9 @@ impl Traffic {
                 0 => context::EMPTY.to_vec(),
                 _ => context::encode([("app", &b"memory"[..]), ("n", pair.as_bytes())]).unwrap(),
             };
-            match self.random.below(41) {
+            match self.random.below(44) {
                 40 => self.on_the_agent(client),
+                41..=43 => self.derived(client, &context),
                 0..=21 => self.message(client, &context),
                 22..=31 => self.data_key(client, &context),
                 32..=37 => self.refusals(client, &context),
