@@ -72,7 +72,7 @@ pub(crate) struct KeyArguments {
     /// Name of the key [default: default]
     #[arg(short, long, value_name = "NAME")]
     key: Option<String>,
-    /// Bind to a public name and value; the same is needed to decrypt (repeatable)
+    /// Bind to a public name and value; the same is needed to decrypt, or to find it again (repeatable)
     #[arg(short, long, value_name = "NAME=VALUE")]
     context: Vec<OsString>,
 }

@@ -304,8 +304,8 @@ fn advise(session: &Session<'_>, plan: &Plan, short: &str) {
         "keyagent: made master key {short}\n\n  \
          key      {}\n  \
          keyring  {}\n  \
-         backup   copy both, to two places apart from each other: whoever has the key file can decrypt,\n           \
-         and without the keyring keys made later are lost; copy the keyring after every change\n  \
+         backup   keyagent backup create -o FILE, to another machine, and again after every change of keys:\n           \
+         without the keyring, keys made later are lost; without the key file, all of them\n  \
          next     {}\n",
         plan.key_file.display(),
         plan.layout.keyring.display(),

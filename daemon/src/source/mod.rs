@@ -351,5 +351,5 @@ fn no_key(default: &Path) -> Report {
     Report::new(ErrorCode::KeyMissing, "refusing to start: there is no master key")
         .fact("file", format!("{}   does not exist", default.display()))
         .why("a key is made once, on purpose, and never because one was not found")
-        .fix(format!("{init}          (or restore the key file from its backup)"))
+        .fix(format!("{init}          (or from a backup: keyagent backup restore FILE)"))
 }
