@@ -17,9 +17,9 @@ use keyagent_common::{
     error::ErrorCode,
     op::{
         Decrypt, DecryptRequest, Encrypt, EncryptReply, EncryptRequest, KeyDestroy, KeyDestroyReply,
-        KeyDestroyRequest, KeyDisable, KeyDisableRequest, KeyEnable, KeyEnableRequest, KeyList, KeyListReply,
-        KeyListRequest, KeyPromote, KeyReinstate, KeyRetire, KeyRotate, KeyRotateReply, KeyRotateRequest,
-        KeyStanding, KeysChangedReply, Operation, Takeover, VersionReply, VersionRequest,
+        KeyDestroyRequest, KeyDisable, KeyDisableRequest, KeyEnable, KeyEnableRequest, KeyPromote,
+        KeyReinstate, KeyRetire, KeyRotate, KeyRotateReply, KeyRotateRequest, KeyShow, KeyShowReply,
+        KeyShowRequest, KeyStanding, KeysChangedReply, Operation, Takeover, VersionReply, VersionRequest,
     },
 };
 
@@ -28,7 +28,7 @@ use crate::support::{Client, client};
 
 /// Keys that everybody works on.
 pub(crate) const KEYS: usize = 5;
-/// Rotations of a key in one run: a key has at most 4096 versions, and a list of keys one frame.
+/// Rotations of a key in one run: what is shown of a key is one frame.
 const MOST_VERSIONS: u32 = 150;
 
 /// Name of a key.
@@ -60,12 +60,11 @@ impl Field {
     }
 }
 
-/// What stands in the keyring, as a list says; what stopped versions go back to, as far as it was known before.
+/// What stands in the keyring, as it is shown; what stopped versions go back to, as far as it was known before.
 pub(crate) fn look(client: &mut Client, before: &[KeyState]) -> Vec<KeyState> {
-    let body = client.ask::<KeyList>(&KeyListRequest { after: "", limit: 256 }).success().unwrap();
-    let reply: KeyListReply<'_> = codec::decode(&body).unwrap();
-    let state = |key: usize| {
-        let entry = reply.keys.iter().find(|entry| entry.name == name(key)).unwrap();
+    let mut state = |key: usize| {
+        let body = client.ask::<KeyShow>(&KeyShowRequest { key: &name(key) }).success().unwrap();
+        let KeyShowReply { key: entry, .. } = codec::decode(&body).unwrap();
         let versions: BTreeMap<u32, u8> =
             entry.versions.iter().map(|version| (version.number, version.state)).collect();
         let stopped = |version: &u32| matches!(versions.get(version), Some(&(DISABLED | COMPROMISED)));
@@ -73,7 +72,7 @@ pub(crate) fn look(client: &mut Client, before: &[KeyState]) -> Vec<KeyState> {
         let known = known.into_iter().filter(|(version, _)| stopped(version)).collect();
         KeyState { versions, before: known, standing: entry.standing }
     };
-    (0..KEYS).map(state).collect()
+    (0..KEYS).map(&mut state).collect()
 }
 
 /// Numbers that look like chance.
@@ -238,10 +237,10 @@ fn change(
 
 /// The newest version of a key at the moment.
 fn newest(client: &mut Client, key: usize) -> io::Result<u32> {
-    let Ok(body) = ask::<KeyList>(client, &KeyListRequest { after: "", limit: 256 })? else { return Ok(1) };
-    let reply: KeyListReply<'_> = codec::decode(&body).unwrap();
-    let entry = reply.keys.iter().find(|entry| entry.name == name(key)).unwrap();
-    Ok(entry.versions.last().map_or(1, |version| version.number))
+    // Not a list: that is shorter than it could be where keys have many versions.
+    let Ok(body) = ask::<KeyShow>(client, &KeyShowRequest { key: &name(key) })? else { return Ok(1) };
+    let reply: KeyShowReply<'_> = codec::decode(&body).unwrap();
+    Ok(reply.key.versions.last().map_or(1, |version| version.number))
 }
 
 fn rotate(client: &mut Client, key: &str, about: u32, chance: &mut Chance) -> io::Result<Option<What>> {
