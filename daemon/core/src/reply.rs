@@ -100,9 +100,15 @@ impl<'b> ReplyBuffer<'b> {
 
     /// Ends it: all that was written since is its one field.
     pub fn end_nested(&mut self, Nested { request_id, start }: Nested) -> Result<(), NoRoom> {
-        let payload = self.filled.checked_sub(start + NESTED_HEAD_BYTES).ok_or(NoRoom)?;
+        let end = self.filled;
+        let payload = end.checked_sub(start + NESTED_HEAD_BYTES).ok_or(NoRoom)?;
         self.filled = start;
-        self.frame(request_id, 0, &(payload as u64), payload).map(|_| ())
+        let done = self.frame(request_id, 0, &(payload as u64), payload).map(|_| ());
+        if done.is_err() {
+            // What was written is still there: whoever drops it has to be able to wipe it.
+            self.filled = end;
+        }
+        done
     }
 
     /// A whole frame that was made before.
@@ -134,7 +140,11 @@ impl<'b> ReplyBuffer<'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyagent_common::op::{BatchReply, Empty, EncryptReply, EncryptReplyHead};
+    use alloc::vec;
+    use keyagent_common::{
+        frame::MAX_LENGTH,
+        op::{BatchReply, Empty, EncryptReply, EncryptReplyHead},
+    };
 
     #[test]
     fn a_payload_written_in_place_decodes_as_the_typed_reply() {
@@ -163,6 +173,19 @@ mod tests {
         let results = codec::decode::<BatchReply<'_>>(body).unwrap().results;
         let wanted = [codec::frame(0, 0, &7_u32).unwrap(), codec::frame(1, 0, &8_u32).unwrap()];
         assert_eq!(results, [&wanted[0][..], &wanted[1][..]].concat());
+    }
+
+    #[test]
+    fn frames_that_are_too_long_for_a_frame_can_still_be_wiped() {
+        let mut bytes = vec![0; MAX_LENGTH + 1024];
+        let mut replies = ReplyBuffer::new(&mut bytes);
+        let nested = replies.begin_nested(9).unwrap();
+        let room = replies.room();
+        replies.raw(&vec![7; room]).unwrap();
+        assert_eq!(replies.end_nested(nested), Err(NoRoom));
+        assert_eq!(replies.room(), 0);
+        replies.truncate(0);
+        assert!(replies.is_empty() && bytes.iter().all(|byte| *byte == 0));
     }
 
     #[test]
