@@ -1,7 +1,7 @@
 //! Taking in a page: every key of it, or none.
 //!
-//! What is known here keeps its state; a version that is not becomes staged, so that nothing is sealed with it
-//! before somebody says so. Must never put a key in the place of another one, whatever has its name.
+//! What is known here keeps its state; a primary that is not becomes staged, or grace where another version is staged,
+//! so that nothing is sealed with it before somebody says so. Must never put a key in the place of another one, whatever has its name.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -280,6 +280,7 @@ impl<'w, A: Arena> Work<'w, A> {
         }
         self.draft.import_since(&key.name, &came)?;
         let promoted = self.request.promote && self.promote(&key.name, &part.primary)?;
+        notes.splice(0..0, self.settle_staged(&key.name, &came)?);
         if promoted {
             notes.insert(0, "its primary is the one of the backup now".into());
         }
@@ -302,7 +303,8 @@ impl<'w, A: Arena> Work<'w, A> {
         holder: &Holder,
         entropy: &mut dyn Entropy,
     ) -> Result<Refused, BackupError> {
-        let Self { keyring, header, keys, elsewhere, draft, .. } = self;
+        let Self { keyring, request: RestoreRequest { dry_run, .. }, header, keys, elsewhere, draft, .. } =
+            self;
         let number = imported.number;
         let Some(sealed) = sealed else {
             draft.import_version(&holder.name, imported, None, entropy)?;
@@ -322,11 +324,32 @@ impl<'w, A: Arena> Work<'w, A> {
                 return Err(BackupError::Malformed("a secret is a published example"));
             }
             if let Some(keeper) = elsewhere.keeper(keyring, holder, secret) {
-                return Ok(Some(format!("its version {number} has a secret of the key {keeper}")));
+                // Only a page that is to be taken in learns whose: nobody is to try secrets in dry runs.
+                let whose = if *dry_run { "another key here".into() } else { format!("the key {keeper}") };
+                return Ok(Some(format!("its version {number} has a secret of {whose}")));
             }
             draft.import_version(&holder.name, imported, Some((sealed.key_id, secret)), entropy)?;
             Ok(None)
         })?
+    }
+
+    /// Of the versions that came staged, one stays so, and only where no other one is: else nobody could say which
+    /// is meant when the next one is promoted. The others open all the same. What there is to say of them.
+    fn settle_staged(&mut self, name: &str, came: &[ImportedVersion]) -> Result<Option<String>, BackupError> {
+        let now_unix = self.request.now_unix;
+        let Some(key) = self.draft.key_mut(name) else { return Ok(None) };
+        let mut said = None;
+        // Backwards: the first one that came is the primary of the backup, and stays if any does.
+        for &ImportedVersion { number, .. } in came.iter().rev() {
+            if key.version(number).is_none_or(|version| version.state != State::Staged) {
+                continue;
+            }
+            if let Some(why) = unfit_for_staging(key, number) {
+                key.set_state(number, State::Grace, None, now_unix)?;
+                said = Some(format!("its version {number} opens, but is not staged: {why}"));
+            }
+        }
+        Ok(said)
     }
 
     /// Makes the primary of the backup primary here, if it is staged and newer than the one in use.
@@ -344,6 +367,16 @@ impl<'w, A: Arena> Work<'w, A> {
         change::take_over(key, number, now_unix)?;
         Ok(true)
     }
+}
+
+/// Why a version of these cannot be staged in a key: another one is, or it is older than the primary.
+fn unfit_for_staging(key: &Key, number: u32) -> Option<String> {
+    let primary = key.primary().map_or(0, |version| version.number);
+    if number < primary {
+        return Some(format!("version {primary} is primary here"));
+    }
+    let other = |version: &&Version| version.number != number && version.state == State::Staged;
+    key.versions.iter().find(other).map(|version| format!("version {} is staged here", version.number))
 }
 
 /// A version that both have: why it is another one, or what there is to say.

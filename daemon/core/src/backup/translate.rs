@@ -11,7 +11,9 @@ use keyagent_common::{
 };
 
 use super::BackupError;
-use crate::keyring::{Class, ImportedKey, ImportedVersion, Key, Policy, Reason, State, Version};
+use crate::keyring::{
+    Class, ImportedKey, ImportedVersion, Key, MAX_VERSIONS, Policy, Reason, State, Version,
+};
 
 /// Attributes that go along, beside everything that is said about a brake.
 const CARRIED: [&str; 6] =
@@ -107,6 +109,10 @@ pub(super) fn imported_version(part: &VersionPart<'_>) -> Result<ImportedVersion
         0 => None,
         byte => Some(State::from_byte(byte).ok_or(BackupError::Malformed("an unknown state"))?),
     };
+    // Behind the last number there is none for the next version.
+    if usize::try_from(part.number).map_or(true, |number| number > MAX_VERSIONS) {
+        return Err(BackupError::Malformed("a version has a number that no version has"));
+    }
     if part.number == 0 || (state == State::Destroyed) != part.secret.is_none() {
         return Err(BackupError::Malformed("a version and its secret do not fit"));
     }

@@ -60,6 +60,85 @@ fn a_staged_version_older_than_a_compromise_is_not_promoted_by_a_backup() {
     assert_eq!(b.states("index"), [(1, State::Primary), (2, State::Staged), (3, State::Staged)]);
 }
 
+/// Two hosts that know version 1; the one has staged version 2, the other went on to version 5 and staged the next one.
+fn apart() -> (Host, Host) {
+    let (mut a, mut b) = (rich(), Host::new(9, 2));
+    b.restore(&a.pages(""), false);
+    a.rotate("index", Takeover::Staged);
+    b.restore(&a.pages("index"), false);
+    for _ in 3..=5 {
+        a.rotate("index", Takeover::Grace);
+    }
+    a.rotate("index", Takeover::RefuseOld);
+    assert_eq!(b.states("index"), [(1, State::Primary), (2, State::Staged)]);
+    (a, b)
+}
+
+#[test]
+fn where_a_version_is_staged_no_other_one_comes_staged() {
+    let (mut a, mut b) = apart();
+    let pages = a.pages("index");
+    let why = b.ask(&pages[0], false, false).unwrap().keys.remove(0).why;
+    assert_eq!(why, "its version 6 opens, but is not staged: version 2 is staged here");
+    assert_eq!(b.restore(&pages, false), [("index".into(), Taken::Extended, 4)]);
+    let states = b.states("index");
+    let staged = |states: &[(u32, State)]| {
+        states
+            .iter()
+            .filter(|(_, state)| *state == State::Staged)
+            .map(|(number, _)| *number)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((staged(&states), states[5]), (vec![2], (6, State::Grace)));
+    assert!(b.keyring.find("index").unwrap().since(6).unwrap() >= NOW, "grace begins when it came");
+    assert_eq!(a.secret("index", 6), b.secret("index", 6));
+    // Of two that come, the primary of the backup; the next one is rotated to as ever.
+    let (mut a, mut c) = (rich(), Host::new(8, 4));
+    c.restore(&a.pages(""), false);
+    a.rotate("index", Takeover::Grace);
+    a.rotate("index", Takeover::Staged);
+    let pages = a.pages("index");
+    c.restore(&pages, false);
+    assert_eq!(c.states("index"), [(1, State::Primary), (2, State::Staged), (3, State::Grace)]);
+    // Promoted, it leaves its place to the other one.
+    let mut d = Host::new(8, 4);
+    let first = rich().pages("");
+    d.restore(&first, false);
+    d.restore(&pages, true);
+    assert_eq!(d.states("index"), [(1, State::Grace), (2, State::Primary), (3, State::Staged)]);
+}
+
+#[test]
+fn a_primary_that_is_promoted_needs_no_place_among_the_staged() {
+    let (mut a, mut b) = apart();
+    let done = b.ask(&a.pages("index")[0], true, true).unwrap();
+    assert_eq!(done.keys[0].why, "its primary is the one of the backup now");
+    b.commit(done.draft.unwrap());
+    let states = b.states("index");
+    assert_eq!((states[0], states[5]), ((1, State::Grace), (6, State::Primary)));
+}
+
+#[test]
+fn what_is_older_than_the_primary_never_comes_staged() {
+    let (mut a, mut b) = (rich(), Host::new(9, 2));
+    b.restore(&a.pages(""), false);
+    a.rotate("index", Takeover::Staged);
+    let pages = a.pages("index");
+    // A version 3 came from elsewhere.
+    let mut draft = b.keyring.draft();
+    draft.add_version("index", Reason::Manual, &mut b.entropy, NOW).unwrap();
+    let number = draft.add_version("index", Reason::Manual, &mut b.entropy, NOW).unwrap();
+    let key = draft.key_mut("index").unwrap();
+    change::take_over(key, number, NOW).unwrap();
+    key.versions.remove(1);
+    b.commit(draft);
+    assert_eq!(b.states("index"), [(1, State::Grace), (3, State::Primary)]);
+    let why = b.ask(&pages[0], true, false).unwrap().keys.remove(0).why;
+    assert_eq!(why, "its version 2 opens, but is not staged: version 3 is primary here");
+    b.restore(&pages, true);
+    assert_eq!(b.states("index"), [(1, State::Grace), (2, State::Grace), (3, State::Primary)]);
+}
+
 #[test]
 fn hosts_with_one_master_share_default_although_its_uids_differ() {
     let (mut a, mut b) = (Host::new(1, 1), Host::new(1, 2));

@@ -51,6 +51,12 @@ fn one_secret_never_serves_two_classes_or_environments() {
     b.commit(draft);
     let pages = a.pages("index");
     assert_eq!(b.differs(&pages[0]), "its version 1 has a secret of the key other");
+    // Whoever only tries secrets is not told whose one is.
+    let looked = b.ask(&pages[0], false, false).unwrap().keys.remove(0);
+    assert_eq!(
+        (looked.taken, &*looked.why),
+        (Taken::Differs, "its version 1 has a secret of another key here")
+    );
 
     let mut c = Host::new(7, 3);
     c.make("test/tokens", Class::Hs256);
@@ -148,6 +154,12 @@ fn a_forged_body_is_refused() {
     malformed(forge(&|part| part.uid = [1; 16]));
     malformed(forge(&|part| part.versions[0].number = 2));
     malformed(forge(&|part| part.versions[0].number = 0));
+    for number in [4097, u32::MAX] {
+        assert_eq!(
+            forge(&|part| part.versions[0].number = number),
+            Err(BackupError::Malformed("a version has a number that no version has"))
+        );
+    }
     malformed(forge(&|part| part.versions[0].state = 9));
     malformed(forge(&|part| part.versions[0].state = 5));
     malformed(forge(&|part| part.versions[0].state = 7));

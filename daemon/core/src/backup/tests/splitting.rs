@@ -25,10 +25,8 @@ fn with_long_key(versions: u32) -> Host {
     let mut draft = host.keyring.draft();
     for _ in 1..versions {
         let number = draft.add_version("a", Reason::Scheduled, &mut host.entropy, NOW).unwrap();
-        if number.is_multiple_of(8) {
-            let key = draft.key_mut("a").unwrap();
-            key.set_state(number, State::Retired, None, NOW + u64::from(number)).unwrap();
-        }
+        let state = if number.is_multiple_of(8) { State::Retired } else { State::Grace };
+        draft.key_mut("a").unwrap().set_state(number, state, None, NOW + u64::from(number)).unwrap();
     }
     host.commit(draft);
     host.rotate("a", Takeover::Grace);
