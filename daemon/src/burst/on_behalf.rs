@@ -44,8 +44,8 @@ pub(super) fn refuse<'r>(
     let (request_id, reply_start) = (frame.header.request_id, replies.len());
     // Without room the connection ends, and the record says why.
     let _ = replies.error(request_id, failure.code(), &error_reply(failure));
-    // The body of an `unlock` holds a key: where the assertion is missing, it must not be taken for a unit's name.
-    let readable = Some(frame.body).filter(|_| operation != OperationCode::Unlock);
+    // Where the assertion is missing, a key in the body must not be taken for a unit's name.
+    let readable = Some(frame.body).filter(|_| !holds_a_key(operation));
     let named = readable.and_then(|body| codec::decode_front::<OnBehalfOf<'_>>(body).ok());
     let on_behalf_of = named.map(|(OnBehalfOf { uid, unit, .. }, _)| OnBehalf {
         uid,
@@ -54,4 +54,15 @@ pub(super) fn refuse<'r>(
     });
     let request = Request { operation, id: request_id, body: frame.body };
     Facts { failure: Some(failure), on_behalf_of, ..Facts::of(request, reply_start) }
+}
+
+/// Whether the body of a request has a master key or a backup key in it.
+fn holds_a_key(operation: OperationCode) -> bool {
+    matches!(
+        operation,
+        OperationCode::Unlock
+            | OperationCode::MasterRotate
+            | OperationCode::BackupCreate
+            | OperationCode::BackupRestore
+    )
 }
