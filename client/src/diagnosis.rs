@@ -88,8 +88,17 @@ fn ask(mut connection: Connection) -> Result<(AgentStatus, PathBuf, oversight::A
 
 fn key(layout: &Layout, running: bool) -> Finding {
     let path = std::env::var_os("KEYAGENT_KEY_FILE").filter(|value| !value.is_empty()).map(Into::into);
-    let path = path.unwrap_or_else(|| layout.key_file.clone());
+    let path = path.unwrap_or_else(|| crate::offline::key_file_of(layout));
     let shown = path.display();
+    if key_file::holds_protected(&path) {
+        return match key_file::read_checked(&path) {
+            Ok(_) => {
+                Finding::new("key file", CheckResult::Ok, format!("{shown} (protected by a passphrase)"))
+            }
+            Err(report) => Finding::new("key file", CheckResult::Failed, format!("{shown}: {}", report.why))
+                .fix(report.fix),
+        };
+    }
     if !daemon_process::exists(&path) {
         let result = if running { CheckResult::Warning } else { CheckResult::Failed };
         return Finding::new("key file", result, format!("{shown}: no such file")).fix(init(layout));

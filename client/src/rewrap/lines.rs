@@ -182,7 +182,10 @@ impl Failures {
     /// All of them in one report, with the code of the first.
     fn report(self, values: u64) -> Option<Report> {
         let (_, first) = self.first?;
-        let what = format!("{} of {values} values were not moved and stay as they are", self.count);
+        let what = format!(
+            "{} of {values} values cannot be moved; a file is written only if all of them can",
+            self.count
+        );
         let mut report = Report::new(first.code, what);
         for ((number, words), (lines, count)) in self.groups {
             let name = ErrorCode::from_number(number).map_or("?", ErrorCode::name);
@@ -227,7 +230,9 @@ mod tests {
         failures.add(13, not_a_value(envelope::EnvelopeError::UnknownPrefix));
         let text = failures.report(41).unwrap().to_text("keyagent");
         assert!(
-            text.starts_with("keyagent: 13 of 41 values were not moved and stay as they are\n"),
+            text.starts_with(
+                "keyagent: 13 of 41 values cannot be moved; a file is written only if all of them can\n"
+            ),
             "{text}"
         );
         assert!(

@@ -96,6 +96,11 @@ struct Fetched {
 pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
     let names = names(&arguments.names)?;
     let recipients = recipients::all(&arguments.to, &arguments.recipients_file)?;
+    if arguments.output.as_os_str() == "-" {
+        return Err(usage("a backup is read back before it counts, so it goes to a file")
+            .fix("keyagent backup create -o FILE")
+            .into());
+    }
     if crate::daemon_process::exists(&arguments.output) {
         return Err(cannot_create(&arguments.output, "it exists already").fix("choose another name").into());
     }

@@ -60,7 +60,8 @@ impl Search<'_> {
                 Ok(Some(key)) => return Ok(Ok(key)),
                 Ok(None) if self.named.is_some() => return Err(self.another(path).into()),
                 Ok(None) => why = format!("{} holds another key", path.display()),
-                Err(failure) if self.named.is_some() => return Err(failure),
+                // What was asked for by name is not left out without a word.
+                Err(failure) if self.named.is_some() || self.passphrase_fd.is_some() => return Err(failure),
                 Err(Failure::Report(report)) => why = format!("{}: {}", path.display(), report.what),
                 Err(failure) => return Err(failure),
             }

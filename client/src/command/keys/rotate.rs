@@ -118,8 +118,8 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     if session.console.json {
         console::print_json(&rotated.document())?;
     } else if session.console.talks() {
-        let standing = still_stopped(&mut connection, name);
-        tell(session, &rotated.head(standing), &rotated.rows(standing));
+        let after = After::of(&mut connection, &rotated);
+        tell(session, &rotated.head(after.standing), &rotated.rows(&after));
     }
     Ok(OK)
 }
@@ -136,9 +136,41 @@ impl From<Reason> for RotationReason {
     }
 }
 
-/// The brake that is still on; none where this caller may not know.
-fn still_stopped(connection: &mut Connection, name: KeyName<'_>) -> KeyStanding {
-    connection.key_show(name).map_or(KeyStanding::Active, |reply| reply.key.standing)
+/// What the key is like afterwards; nothing where this caller may not know.
+struct After {
+    /// The brake that is still on.
+    standing: KeyStanding,
+    class: u8,
+    /// Versions that open, beside the new one and the one before.
+    open: Vec<u32>,
+    /// Versions that are staged, beside the new one.
+    staged: Vec<u32>,
+}
+
+impl After {
+    fn of(connection: &mut Connection, rotated: &Rotated<'_>) -> Self {
+        let nothing = Self { standing: KeyStanding::Active, class: 1, open: Vec::new(), staged: Vec::new() };
+        let Ok(shown) = connection.key_show(rotated.name) else { return nothing };
+        let others = |word: &str| {
+            let others = shown.key.versions.iter().filter(|version| {
+                shown::state_word(version.state) == word
+                    && ![rotated.reply.version, rotated.reply.replaced].contains(&version.number)
+            });
+            others.map(|version| version.number).collect()
+        };
+        Self {
+            standing: shown.key.standing,
+            class: shown.key.class,
+            open: others("grace"),
+            staged: others("staged"),
+        }
+    }
+}
+
+/// `version 3` or `versions 1, 2`
+fn numbered(numbers: &[u32]) -> String {
+    let list: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    format!("version{} {}", if numbers.len() == 1 { "" } else { "s" }, list.join(", "))
 }
 
 impl Rotated<'_> {
@@ -175,8 +207,9 @@ impl Rotated<'_> {
         format!("rotated {name}{why}: version {} is primary{seals}", reply.version)
     }
 
-    fn rows(&self, standing: KeyStanding) -> Vec<(&'static str, String)> {
+    fn rows(&self, after: &After) -> Vec<(&'static str, String)> {
         let Self { name, reply, key_id, .. } = self;
+        let standing = after.standing;
         let mut rows = vec![("key id", key_id.clone())];
         if self.emergency {
             rows.push(("took", format!("{} ms", self.milliseconds)));
@@ -186,6 +219,30 @@ impl Rotated<'_> {
             rows.push(("so far", words.to_owned()));
         } else {
             rows.push(("before", self.old_words()));
+        }
+        if !after.open.is_empty() && !self.staged() {
+            let still = numbered(&after.open);
+            let more = if self.emergency {
+                format!(
+                    ", and each counts as known too: keyagent keys disable {name} --version N --compromised --reason TEXT"
+                )
+            } else {
+                String::new()
+            };
+            let words = if after.open.len() == 1 {
+                "still opens what it sealed"
+            } else {
+                "still open what they sealed"
+            };
+            rows.push(("also", format!("{still} {words}{more}")));
+        }
+        if !after.staged.is_empty() {
+            let word = if self.emergency {
+                "is older than the compromise: never promote it"
+            } else {
+                "stays staged"
+            };
+            rows.push(("staged", format!("{} {word}", numbered(&after.staged))));
         }
         if reply.lifted != KeyStanding::Active {
             let was = shown::standing_word(reply.lifted);
@@ -201,7 +258,7 @@ impl Rotated<'_> {
         if let Some(next) = some_time(reply.next_rotation_at).filter(|_| !self.staged()) {
             rows.push(("later", format!("it rotates by itself on {}", next.get(..10).unwrap_or_default())));
         }
-        rows.push(("next", self.next_words()));
+        rows.push(("next", self.next_words(after.class)));
         rows
     }
 
@@ -215,7 +272,7 @@ impl Rotated<'_> {
     }
 
     /// What to type next.
-    fn next_words(&self) -> String {
+    fn next_words(&self, class: u8) -> String {
         let (name, old) = (self.name, self.reply.replaced);
         let back = format!("keyagent keys enable {name} --version {old} --lift-compromised --reason TEXT");
         match shown::state_word(self.reply.replaced_state) {
@@ -223,6 +280,15 @@ impl Rotated<'_> {
                 format!("on each host, once all of them have it: keyagent keys promote {name}")
             }
             "retired" => format!("to take that back: keyagent keys reinstate {name} {old}"),
+            "grace" if class == 2 => format!(
+                "store new tags of all values (keyagent hmac); until then look up with --all-versions; then: \
+                 keyagent keys retire {name} {old}"
+            ),
+            "grace" if class == 3 => {
+                format!(
+                    "once every token of version {old} is past its exp: keyagent keys retire {name} {old}"
+                )
+            }
             "grace" if self.emergency => format!(
                 "1. seal again what is kept: keyagent rewrap FILE\n\
                  2. refuse the old version: keyagent keys disable {name} --version {old} --compromised --reason TEXT\n\

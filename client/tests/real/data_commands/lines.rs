@@ -68,7 +68,7 @@ fn lines_that_fail_stay_and_are_grouped() {
     }
     let text = &done.stderr;
     for expected in [
-        "keyagent: 5 of 7 values were not moved and stay as they are\n",
+        "keyagent: 5 of 7 values cannot be moved; a file is written only if all of them can\n",
         "(VERSION_RETIRED): lines 2 4\n",
         "(NOT_CIPHERTEXT): lines 3 6\n",
         "(DOES_NOT_OPEN): line 5\n",
