@@ -205,7 +205,11 @@ pub(crate) fn commit_recording(
 
 /// The keyring that began an epoch gives way only once the pin is one of that epoch: a start accepts one of the epoch
 /// before with that very keyring alone.
-fn settle_epoch(keyring: &Keyring<LockedArena>, log: &AuditLog, layout: &Layout) -> Result<(), Report> {
+pub(crate) fn settle_epoch(
+    keyring: &Keyring<LockedArena>,
+    log: &AuditLog,
+    layout: &Layout,
+) -> Result<(), Report> {
     if !keyring.begins_epoch() {
         return Ok(());
     }

@@ -95,7 +95,8 @@ impl Step<'_> {
         if masters.len() > 1 {
             // Killed behind this step, a client takes it again.
             return if masters == [print, next_print] {
-                Ok((reply(&keyring), None))
+                let (from, to) = (fingerprint::full(&print), fingerprint::full(&next_print));
+                self.done_before(&keyring, &format!("begin: done before, master {from} to {to}"))
             } else {
                 Err(unfinished(&masters))
             };
@@ -112,13 +113,11 @@ impl Step<'_> {
         let (rotated, root) =
             rotated.map_err(|error| store::unusable(&self.shared.settings.layout.keyring, &error))?;
         let (from, to) = (fingerprint::full(&print), fingerprint::full(&next_print));
-        let epochs = (keyring.epoch(), rotated.epoch());
-        let said = format!("begin: master {from} to {to}, epoch {} to {}", epochs.0, epochs.1);
-        drop(keyring);
-        self.put_in_place(rotated, None, &said, Some(&root))
+        self.put_in_place(keyring, rotated, &format!("begin: master {from} to {to}"), &root)
     }
 
-    /// Only the next master key opens the keyring from now on. Finished already, there is nothing to do.
+    /// Only the next master key opens the keyring from now on, under a root that the one before was never given.
+    /// Finished already, there is nothing to do.
     fn finish(&self) -> Result<Taken, Report> {
         let _one_at_a_time = self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let (keyring, masters) = self.in_use()?;
@@ -126,15 +125,14 @@ impl Step<'_> {
             return Err(Report::new(ErrorCode::Internal, "a keyring without a slot"));
         };
         self.prove(&keyring, self.next, target)?;
-        if masters.len() == 1 {
-            return Ok((reply(&keyring), None));
-        }
         let (from, to) = (fingerprint::full(first), fingerprint::full(target));
-        let said = format!("finish: master {from} to {to}, epoch {}", keyring.epoch());
-        self.put_in_place(keyring, Some(target), &said, None)
+        if masters.len() == 1 {
+            return self.done_before(&keyring, &format!("finish: done before, master {to}"));
+        }
+        self.renew(keyring, self.next, target, &format!("finish: master {from} to {to}"))
     }
 
-    /// Only the master key from before opens the keyring from now on; the root stays the new one.
+    /// Only the master key from before opens the keyring from now on, under a root that the other was never given.
     fn abandon(&self) -> Result<Taken, Report> {
         let _one_at_a_time = self.shared.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let (keyring, masters) = self.in_use()?;
@@ -142,10 +140,51 @@ impl Step<'_> {
             return Err(Report::new(ErrorCode::Internal, "a keyring without a slot"));
         };
         self.prove(&keyring, self.current, target)?;
-        let Some(next) = masters.get(1) else { return Ok((reply(&keyring), None)) };
-        let (stays, goes) = (fingerprint::full(target), fingerprint::full(next));
-        let said = format!("abandon: master {stays} stays, not {goes}, epoch {}", keyring.epoch());
-        self.put_in_place(keyring, Some(target), &said, None)
+        let stays = fingerprint::full(target);
+        let Some(next) = masters.get(1) else {
+            return self.done_before(&keyring, &format!("abandon: done before, master {stays}"));
+        };
+        let said = format!("abandon: master {stays} stays, not {}", fingerprint::full(next));
+        self.renew(keyring, self.current, target, &said)
+    }
+
+    /// The end of a rotation: a fresh root, sealed to the master key that stays.
+    fn renew(
+        &self,
+        keyring: Keyring<LockedArena>,
+        key: Option<&[u8; KEY_BYTES]>,
+        target: &[u8; 16],
+        said: &str,
+    ) -> Result<Taken, Report> {
+        let settings = &self.shared.settings;
+        if key.is_none() && !settings.origin.can_be_read_again() {
+            return Err(source_cannot_give(&settings.origin.to_string(), target));
+        }
+        let stays = self.master(key)?;
+        let print = kdf::master_fingerprint(&stays);
+        if print != *target {
+            // The source changed since it was asked.
+            return Err(self.wrong(target, &print, &settings.origin.to_string()));
+        }
+        let last_segment = self.shared.audit.standing().segment;
+        let renewed = keyring.renew_root(&self.shared.arena, &stays, last_segment, &mut SystemEntropy);
+        drop(stays);
+        let (renewed, root) = renewed.map_err(|error| store::unusable(&settings.layout.keyring, &error))?;
+        self.put_in_place(keyring, renewed, said, &root)
+    }
+
+    /// Killed behind a step, a client takes it again: nothing changes, and the log has a line of it.
+    fn done_before(&self, keyring: &Keyring<LockedArena>, said: &str) -> Result<Taken, Report> {
+        let said = format!("{said}, epoch {}", keyring.epoch());
+        let appended = self.shared.audit.append_durably(&[self.line(&said)]);
+        appended.map_err(|error| super::engine::unwritable(&error))?;
+        Ok((reply(keyring), None))
+    }
+
+    /// The line of a step.
+    fn line<'l>(&'l self, said: &'l str) -> Line<'l> {
+        let details = Details { reason: Some(said), ..Details::default() };
+        line_of(self.caller, Event::Operation { name: OperationCode::MasterRotate.name(), details })
     }
 
     fn in_use(&self) -> Result<InUse, Report> {
@@ -157,13 +196,19 @@ impl Step<'_> {
 
     /// The master key in use: the one that is given, or that of the daemon's own source. It opens the keyring.
     fn current_key(&self, keyring: &Keyring<LockedArena>) -> Result<Master, Report> {
-        let settings = &self.shared.settings;
-        let master = match self.current {
-            Some(key) => self.shared.arena.place(|| *key).map_err(crate::arena_full)?,
-            None => source::read_again(&settings.origin, settings.lock_policy, &self.shared.arena)?,
-        };
-        keyring.check_master(&master).map_err(|error| store::unusable(&settings.layout.keyring, &error))?;
+        let master = self.master(self.current)?;
+        let path = &self.shared.settings.layout.keyring;
+        keyring.check_master(&master).map_err(|error| store::unusable(path, &error))?;
         Ok(master)
+    }
+
+    /// The master key that is given, or that of the daemon's own source.
+    fn master(&self, given: Option<&[u8; KEY_BYTES]>) -> Result<Master, Report> {
+        let settings = &self.shared.settings;
+        match given {
+            Some(key) => self.shared.arena.place(|| *key).map_err(crate::arena_full),
+            None => source::read_again(&settings.origin, settings.lock_policy, &self.shared.arena),
+        }
     }
 
     /// `KEYAGENT_EXPECT_KEY_ID` would refuse the next key at the next start.
@@ -190,18 +235,11 @@ impl Step<'_> {
         target: &[u8; 16],
     ) -> Result<(), Report> {
         let settings = &self.shared.settings;
-        let wrong = |found: &[u8; 16], place: &str| {
-            Report::new(ErrorCode::WrongMasterKey, "this is not the master key that is to stay")
-                .fact("needed", fingerprint::full(target))
-                .fact("found", format!("{} in {place}", fingerprint::full(found)))
-                .why("the agent could not be unlocked or started again")
-                .fix(format!("put the right key into {}, then: keyagent master rotate", settings.origin))
-        };
         let origin = settings.origin.to_string();
         if let Some(key) = key {
             let print = kdf::master_fingerprint(key);
             if print != *target {
-                return Err(wrong(&print, "the request"));
+                return Err(self.wrong(target, &print, "the request"));
             }
             keyring.check_master(key).map_err(|error| store::unusable(&settings.layout.keyring, &error))?;
         } else if !settings.origin.can_be_read_again() {
@@ -213,39 +251,46 @@ impl Step<'_> {
             };
         }
         match source::fingerprint_now(&settings.origin, settings.lock_policy, &self.shared.arena) {
-            Some(Ok(print)) if print != *target => Err(wrong(&print, &origin)),
+            Some(Ok(print)) if print != *target => Err(self.wrong(target, &print, &origin)),
             // Somebody who keeps the key elsewhere has just shown it.
             Some(Err(report)) if key.is_none() || report.code != ErrorCode::KeyMissing => Err(report),
             _ => Ok(()),
         }
     }
 
-    /// Stores the keyring, with the slot of one master alone if one is named, and takes it into use. With a root the
-    /// log goes on in a segment under it.
+    /// A key that is not the one of the slot that stays.
+    fn wrong(&self, target: &[u8; 16], found: &[u8; 16], place: &str) -> Report {
+        let origin = &self.shared.settings.origin;
+        Report::new(ErrorCode::WrongMasterKey, "this is not the master key that is to stay")
+            .fact("needed", fingerprint::full(target))
+            .fact("found", format!("{} in {place}", fingerprint::full(found)))
+            .why("the agent could not be unlocked or started again")
+            .fix(format!("put the right key into {origin}, then: keyagent master rotate"))
+    }
+
+    /// Stores the keyring under its new root in the place of `before`, and takes it into use; the log goes on in a
+    /// segment under that root. `said` gets both epochs behind it.
     fn put_in_place(
         &self,
+        before: Keyring<LockedArena>,
         mut keyring: Keyring<LockedArena>,
-        only: Option<&[u8; 16]>,
         said: &str,
-        root: Option<&AuditRoot<LockedArena>>,
+        root: &AuditRoot<LockedArena>,
     ) -> Result<Taken, Report> {
         let shared = self.shared;
         let layout = &shared.settings.layout;
-        let mut draft = keyring.draft();
-        if let Some(only) = only {
-            draft.keep_master(only).map_err(|error| store::unusable(&layout.keyring, &error))?;
-        }
-        let details = Details { reason: Some(said), ..Details::default() };
-        let event = Event::Operation { name: OperationCode::MasterRotate.name(), details };
-        let lines: [Line<'_>; 1] = [line_of(self.caller, event)];
+        let said = format!("{said}, epoch {} to {}", before.epoch(), keyring.epoch());
+        // Two rotations of the root may follow at once: the pin of the one before is asked for by the first alone.
+        store::settle_epoch(&before, &shared.audit, layout)?;
+        drop(before);
+        let draft = keyring.draft();
+        let lines: [Line<'_>; 1] = [self.line(&said)];
         // Under the new root the counts of use are to be found from the same moment on.
-        let counts = root.map(|_| shared.key_usage.begin_rewriting(keyring.counter_key()));
+        let counts = shared.key_usage.begin_rewriting(keyring.counter_key());
         let committed =
             store::commit_recording(&mut keyring, draft, &shared.audit, layout, |_, _| Ok(()), &lines);
         let shortfall = committed?;
-        if let Some(counts) = counts {
-            counts.finish();
-        }
+        counts.finish();
         let told = shortfall.told();
         let Shortfall { unsynced, unrecorded } = shortfall;
         let mut shortfalls: Vec<Report> = unsynced.into_iter().chain(unrecorded).collect();
@@ -255,33 +300,24 @@ impl Step<'_> {
         for report in &shortfalls {
             alarm::failed(shared, "store_incomplete", report);
         }
-        shared.events.push("master_rotate", WatchSeverity::Warning, "", said.to_owned());
+        shared.events.push("master_rotate", WatchSeverity::Warning, "", said);
         Ok((reply, told))
     }
 
-    /// Takes the keyring into use. A new root begins a segment of the log at the very moment: who pins a group of that
+    /// Takes the keyring into use. Its root begins a segment of the log at the very moment: who pins a group of that
     /// segment seals the pin under it.
-    fn adopt(
-        &self,
-        keyring: &Keyring<LockedArena>,
-        root: Option<&AuditRoot<LockedArena>>,
-    ) -> Result<(), Report> {
+    fn adopt(&self, keyring: &Keyring<LockedArena>, root: &AuditRoot<LockedArena>) -> Result<(), Report> {
         let shared = self.shared;
         let mut begun = Ok(());
         let mut engine = shared.engine.write().unwrap_or_else(PoisonError::into_inner);
         if let EngineState::Unlocked(engine) = &mut *engine {
-            if let Some(root) = root {
-                // If it fails the segment before goes on, under a key that was derived from the old root.
-                begun = store::begin_segment(shared, keyring, root, None, None);
-            }
+            // If it fails the segment before goes on, under a key that was derived from the old root.
+            begun = store::begin_segment(shared, keyring, root, None, None);
             engine.adopt(keyring.clone());
             engine.hold(shared.held.all());
         }
         drop(engine);
         begun?;
-        if root.is_none() {
-            return Ok(());
-        }
         let unpinned = |why: &dyn std::fmt::Display| {
             Report::new(ErrorCode::StoreFailed, "the audit pin cannot be written").why(why.to_string())
         };
@@ -318,4 +354,16 @@ fn source_cannot_tell(origin: &str, target: &[u8; 16]) -> Report {
     .fact("needed", fingerprint::full(target))
     .why(format!("the master key came from {origin}, which cannot be read a second time"))
     .fix("send the key itself, or restart the agent with it, then: keyagent master rotate")
+}
+
+fn source_cannot_give(origin: &str, target: &[u8; 16]) -> Report {
+    Report::new(
+        ErrorCode::NotUnlockable,
+        "the agent needs the master key that is to stay, and cannot read it again",
+    )
+    .fact("needed", fingerprint::full(target))
+    .why(format!(
+        "the keyring is sealed anew for it, and the master key came from {origin}, which is read once"
+    ))
+    .fix("keyagent master rotate --new-key-file FILE          (to give it up: --abandon --key-file FILE)")
 }

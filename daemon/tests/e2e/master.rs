@@ -21,6 +21,7 @@ use crate::support::{
 };
 
 mod epochs;
+mod stolen;
 
 fn ask(client: &mut Client, step: MasterStep, current: &[u8], next: &[u8]) -> Reply {
     client.ask::<MasterRotate>(&MasterRotateRequest { step, current, next })
@@ -99,7 +100,7 @@ fn a_rotation_while_data_is_sealed_and_opened() {
         install(&home, &next);
         assert_eq!(client.health().check("master_key").0, CheckResult::Ok);
         let done = take(&mut client, MasterStep::Finish, &[], &[]);
-        assert_eq!((done.masters, done.epoch), (vec![print(&next)], 2));
+        assert_eq!((done.masters, done.epoch), (vec![print(&next)], 3));
         wait(5);
         stop.store(true, Ordering::Relaxed);
     });
@@ -123,7 +124,7 @@ fn a_rotation_while_data_is_sealed_and_opened() {
         .collect();
     let (from, to) = (fingerprint::full(&print(&old)), fingerprint::full(&print(&next)));
     let begun = format!("begin: master {from} to {to}, epoch 1 to 2");
-    assert_eq!(said, [begun, format!("finish: master {from} to {to}, epoch 2")]);
+    assert_eq!(said, [begun, format!("finish: master {from} to {to}, epoch 2 to 3")]);
     assert_eq!(verify(&home).0, 0);
     home.start().terminate();
 }
@@ -170,6 +171,20 @@ fn every_state_starts_with_the_key_file_that_is_there() {
     assert_eq!(done.masters, [print(&next)]);
     let again = take(&mut client, MasterStep::Finish, &[], &[]);
     assert_eq!((again.masters, again.generation), (done.masters, done.generation));
+    assert_eq!(again.epoch, done.epoch);
+    let lines = log::lines(&home);
+    let said = lines.iter().filter(|line| line["event_type"] == "master_rotate" && line["success"] == true);
+    let said: Vec<&str> = said.map(|line| line["metadata"]["reason"].as_str().unwrap()).collect();
+    let (from, to) = (fingerprint::full(&print(&old)), fingerprint::full(&print(&next)));
+    assert_eq!(
+        said,
+        [
+            format!("begin: master {from} to {to}, epoch 1 to 2"),
+            format!("begin: done before, master {from} to {to}, epoch 2"),
+            format!("finish: master {from} to {to}, epoch 2 to 3"),
+            format!("finish: done before, master {to}, epoch 3"),
+        ]
+    );
     drop(client);
     daemon.kill();
     starts().terminate();
@@ -229,13 +244,13 @@ fn a_rotation_can_be_given_up() {
     assert_eq!(ask(&mut client, MasterStep::Abandon, &old, &[]).error(), ErrorCode::WrongMasterKey);
     install(&home, &old);
     let kept = take(&mut client, MasterStep::Abandon, &[], &[]);
-    assert_eq!((kept.masters, kept.epoch), (vec![print(&old)], 2));
+    assert_eq!((kept.masters, kept.epoch), (vec![print(&old)], 3));
     assert_eq!(client.unlock(&next), Err(ErrorCode::WrongMasterKey));
     take(&mut client, MasterStep::Abandon, &old, &[]);
     // Another attempt goes one epoch further.
     let next = new_key();
     let begun = take(&mut client, MasterStep::Begin, &old, &next);
-    assert_eq!(begun.epoch, 3);
+    assert_eq!(begun.epoch, 4);
     install(&home, &next);
     take(&mut client, MasterStep::Finish, &[], &[]);
     daemon.terminate();
@@ -263,9 +278,17 @@ fn a_source_that_is_read_once_needs_the_key_in_the_request_or_a_restart() {
     assert_eq!(ask(&mut client, MasterStep::Finish, &[], &old).error(), ErrorCode::WrongMasterKey);
     drop(client);
     daemon.terminate();
+    // Started with it, too: the keyring is sealed anew for it, and the agent has not kept it.
     let daemon = with(&next);
-    let done = take(&mut daemon.client(), MasterStep::Finish, &[], &[]);
+    let mut client = daemon.client();
+    let refused = ask(&mut client, MasterStep::Finish, &[], &[]);
+    assert_eq!(refused.error(), ErrorCode::NotUnlockable);
+    assert!(words(&refused).contains("--new-key-file"), "{}", words(&refused));
+    let done = take(&mut client, MasterStep::Finish, &[], &next);
     assert_eq!(done.masters, [print(&next)]);
+    // Done already it needs nothing.
+    take(&mut client, MasterStep::Finish, &[], &[]);
+    drop(client);
     daemon.terminate();
     let daemon = with(&next);
     let third = new_key();

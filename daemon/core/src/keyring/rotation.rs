@@ -1,8 +1,9 @@
 //! Another root under another master key (docs/FORMATS.md, section 3 "Master rotation").
 //!
-//! In three commits' worth of states: one slot, two slots over a new root, one slot again. Secrets of the keyring go
-//! from record to record on the stack. Must never leave a keyring that neither of the two master keys opens, and must
-//! never keep a master or a root.
+//! In three commits' worth of states: one slot, two slots over a new root, one slot over another new root. Secrets of
+//! the keyring go from record to record on the stack. Must never leave a keyring that neither of the two master keys
+//! opens, must never leave a root in use that a master key which no longer counts was given, and must never keep a
+//! master or a root.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -63,15 +64,48 @@ impl<A: Arena> Keyring<A> {
         last_segment: u64,
         entropy: &mut dyn Entropy,
     ) -> Result<(Self, AuditRoot<A>), KeyringError> {
-        let Working { identity, .. } = &*self.working;
-        let mut old_root = Zeroizing::new([0; 32]);
-        open_root(&self.slots, current, identity, &mut old_root)?;
+        self.check_master(current)?;
         if self.masters() != [kdf::master_fingerprint(current)] {
             return Err(KeyringError::Rule("a rotation of the master key is unfinished"));
         }
         if kdf::master_fingerprint(current) == kdf::master_fingerprint(next) {
             return Err(KeyringError::Rule("the next master key is the one in use"));
         }
+        self.under_another_root(arena, current, &[current, next], last_segment, entropy)
+    }
+
+    /// The end of a rotation, whichever of its two master keys stays: the same keys under one more new random root
+    /// that `stays` alone opens, one epoch later. The root with two slots does not stay in use: whoever has the other
+    /// master key and a file with both slots has that root.
+    ///
+    /// As with [`Self::rotate_root`] nothing is on disk yet. [`KeyringError::Rule`] if no rotation is unfinished,
+    /// [`KeyringError::WrongKey`] if `stays` is neither of its master keys.
+    pub fn renew_root(
+        &self,
+        arena: &A,
+        stays: &[u8; 32],
+        last_segment: u64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(Self, AuditRoot<A>), KeyringError> {
+        self.check_master(stays)?;
+        if self.masters().len() < 2 {
+            return Err(KeyringError::Rule("no rotation of the master key is unfinished"));
+        }
+        self.under_another_root(arena, stays, &[stays], last_segment, entropy)
+    }
+
+    /// Under a new random root, sealed to `masters` in this order; `opener` opens the one in use.
+    fn under_another_root(
+        &self,
+        arena: &A,
+        opener: &[u8; 32],
+        masters: &[&[u8; 32]],
+        last_segment: u64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(Self, AuditRoot<A>), KeyringError> {
+        let Working { identity, .. } = &*self.working;
+        let mut old_root = Zeroizing::new([0; 32]);
+        open_root(&self.slots, opener, identity, &mut old_root)?;
         let epoch = identity.epoch.checked_add(1).ok_or(KeyringError::Rule("no epoch is left"))?;
         let next_identity = Identity { epoch, ..*identity };
         let mut root = Zeroizing::new([0; 32]);
@@ -79,7 +113,7 @@ impl<A: Arena> Keyring<A> {
         let subkeys = Subkeys::derive(arena, &root)?;
         let audit_root = AuditRoot::derive(arena, &root)?;
         let mut slots = Vec::new();
-        for master in [current, next] {
+        for master in masters {
             let mut nonce = [0; NONCE_BYTES];
             entropy.fill(&mut nonce)?;
             slots.extend_from_slice(&secrets::seal_slot(master, &next_identity, &nonce, &root)?);
@@ -158,14 +192,6 @@ impl<A: Arena> Keyring<A> {
 }
 
 impl<A: Arena> Draft<A> {
-    /// From the next generation on only this master key opens the keyring; it must be one of those that do.
-    pub fn keep_master(&mut self, fingerprint: &[u8; 16]) -> Result<(), KeyringError> {
-        let kept = slots_of(&self.slots).position(|slot| slot.fingerprint == fingerprint);
-        let slot = kept.and_then(|place| self.slots.as_chunks::<{ super::file::SLOT_BYTES }>().0.get(place));
-        self.slots = Arc::from(&slot.ok_or(KeyringError::Rule("no slot of this master key"))?[..]);
-        Ok(())
-    }
-
     /// Forgets the keys of earlier epochs: a new log begins with segment 1, and none of theirs is in it.
     pub fn forget_earlier_epochs(&mut self) {
         self.archive = None;

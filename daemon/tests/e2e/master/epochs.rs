@@ -7,10 +7,10 @@ use keyagent_common::{context::EMPTY, op::MasterStep};
 use super::{install, new_key, rotate, take, verify};
 use crate::support::{Home, log, snapshot};
 
-/// A log of three epochs, each with starts, unlocks and requests in it.
-fn three_epochs() -> Home {
+/// A log of five epochs, each of the odd ones with starts, unlocks and requests in it: two rotations.
+fn five_epochs() -> Home {
     let home = Home::initialized();
-    for epoch in 0..3 {
+    for rotation in 0..3 {
         let daemon = home.start();
         let mut client = daemon.client();
         for _ in 0..4 {
@@ -18,7 +18,7 @@ fn three_epochs() -> Home {
         }
         client.lock().unwrap();
         client.unlock(&[]).unwrap();
-        if epoch < 2 {
+        if rotation < 2 {
             rotate(&home, &mut client);
             client.encrypt(EMPTY, b"x").unwrap();
         }
@@ -28,8 +28,8 @@ fn three_epochs() -> Home {
 }
 
 #[test]
-fn a_log_of_three_epochs_verifies_and_a_bit_in_any_is_noticed() {
-    let home = three_epochs();
+fn a_log_of_five_epochs_verifies_and_a_bit_in_any_is_noticed() {
+    let home = five_epochs();
     let (code, found) = verify(&home);
     assert_eq!(code, 0, "{found}");
     let lines = log::lines(&home);
@@ -38,18 +38,12 @@ fn a_log_of_three_epochs_verifies_and_a_bit_in_any_is_noticed() {
         .filter(|line| line["event_type"] == "audit.segment")
         .map(|line| line["metadata"]["epoch"].as_u64().unwrap())
         .collect();
-    assert!(
-        epochs.is_sorted() && epochs.contains(&1) && epochs.contains(&2) && epochs.contains(&3),
-        "{epochs:?}"
-    );
-    // The first line of a segment under each root stands right behind the rotation.
-    let rotations: Vec<usize> = (0..lines.len())
-        .filter(|place| {
-            let reason = lines[*place]["metadata"]["reason"].as_str().unwrap_or_default();
-            lines[*place]["event_type"] == "master_rotate" && reason.starts_with("begin")
-        })
-        .collect();
-    for (place, epoch) in rotations.iter().zip([2, 3]) {
+    assert!(epochs.is_sorted() && (1..=5).all(|epoch| epochs.contains(&epoch)), "{epochs:?}");
+    // The first line of a segment under each root stands right behind the step that made it.
+    let steps: Vec<usize> =
+        (0..lines.len()).filter(|place| lines[*place]["event_type"] == "master_rotate").collect();
+    assert_eq!(steps.len(), 4);
+    for (place, epoch) in steps.iter().zip(2..) {
         let behind = &lines[place + 1];
         assert_eq!(
             (&behind["event_type"], &behind["metadata"]["epoch"]),
@@ -59,14 +53,17 @@ fn a_log_of_three_epochs_verifies_and_a_bit_in_any_is_noticed() {
     let path = home.state_file("audit.log");
     let whole = fs::read_to_string(&path).unwrap();
     let every: Vec<&str> = whole.split_inclusive('\n').collect();
-    for epoch in 1..=3 {
-        let place = lines
+    for epoch in 1..=5 {
+        let begins = lines
             .iter()
             .position(|line| line["event_type"] == "audit.segment" && line["metadata"]["epoch"] == epoch)
             .unwrap();
-        let changed = every[place + 1].replacen("\"success\":true", "\"success\":false", 1);
-        assert_ne!(changed, every[place + 1], "epoch {epoch}: {}", every[place + 1]);
-        let bad = [&every[..=place], &[changed.as_str()], &every[place + 2..]].concat().concat();
+        // The first line of that segment that says something went well; of an even epoch it is about the change.
+        let place =
+            (begins + 1..lines.len()).find(|place| every[*place].contains("\"success\":true")).unwrap();
+        assert!(lines[begins + 1..place].iter().all(|line| line["event_type"] != "audit.segment"), "{epoch}");
+        let changed = every[place].replacen("\"success\":true", "\"success\":false", 1);
+        let bad = [&every[..place], &[changed.as_str()], &every[place + 1..]].concat().concat();
         fs::write(&path, bad).unwrap();
         let (code, found) = verify(&home);
         assert_eq!((code, found["problems"].as_array().unwrap().len()), (1, 1), "epoch {epoch}: {found}");
@@ -108,7 +105,7 @@ fn killed_before_the_first_pin_of_an_epoch_it_starts_and_only_then() {
             }
         }
     }
-    // A keyring further on, that pin says nothing any more.
+    // A keyring further on - the end of the rotation, the next epoch already - that pin says nothing any more.
     let daemon = home.start();
     install(&home, &next);
     take(&mut daemon.client(), MasterStep::Finish, &[], &[]);
@@ -135,7 +132,7 @@ fn a_pin_that_could_not_be_written_is_written_before_the_next_keyring() {
 
 #[test]
 fn a_log_begun_anew_knows_of_no_earlier_epoch() {
-    let home = three_epochs();
+    let home = five_epochs();
     fs::remove_file(home.state_file("audit.pin")).unwrap();
     home.refuses(&[], 65, "ROLLBACK");
     let daemon = home.start_with(&["--accept-rollback"]);

@@ -6,6 +6,7 @@ use crate::audit::{
     record::{Bridging, Event, Record, Via},
     verify::{Start, Why, verify},
 };
+use crate::cipher::NONCE_BYTES;
 
 const NEXT: [u8; 32] = [0x22; 32];
 
@@ -24,21 +25,40 @@ fn store(keyring: &mut Keyring<HeapArena>, draft: Draft<HeapArena>) -> Vec<u8> {
     bytes
 }
 
-/// Both steps of a rotation; the keyring, the roots it gave, and the files of both steps.
+/// Both steps of a rotation; the keyring, the roots it gave, and the files of both steps. The end of the second epoch
+/// is the segment behind `last_segment`.
 fn rotated(
     keyring: &Keyring<HeapArena>,
     from: &[u8; 32],
     to: &[u8; 32],
     last_segment: u64,
 ) -> (Keyring<HeapArena>, [Vec<u8>; 2]) {
+    let (next, begun) = begun(keyring, from, to, last_segment);
+    let (next, finished) = renewed(&next, to, last_segment + 1);
+    (next, [begun, finished])
+}
+
+/// The first step.
+fn begun(
+    keyring: &Keyring<HeapArena>,
+    from: &[u8; 32],
+    to: &[u8; 32],
+    last_segment: u64,
+) -> (Keyring<HeapArena>, Vec<u8>) {
     let mut entropy = Counting(to[0], u64::from(keyring.epoch()) << 16);
     let (mut next, _) = keyring.rotate_root(&HeapArena, from, to, last_segment, &mut entropy).unwrap();
     let draft = next.draft();
-    let begun = store(&mut next, draft);
-    let mut draft = next.draft();
-    draft.keep_master(&kdf::master_fingerprint(to)).unwrap();
-    let finished = store(&mut next, draft);
-    (next, [begun, finished])
+    let file = store(&mut next, draft);
+    (next, file)
+}
+
+/// The second step, for the master key that stays.
+fn renewed(half: &Keyring<HeapArena>, stays: &[u8; 32], last_segment: u64) -> (Keyring<HeapArena>, Vec<u8>) {
+    let mut entropy = Counting(stays[0], u64::from(half.epoch()) << 16);
+    let (mut next, _) = half.renew_root(&HeapArena, stays, last_segment, &mut entropy).unwrap();
+    let draft = next.draft();
+    let file = store(&mut next, draft);
+    (next, file)
 }
 
 /// Segments of one group each, each begun with a root; the numbers count from `first`.
@@ -99,8 +119,8 @@ fn every_state_opens_with_the_master_that_is_there() {
         Some(KeyringError::WrongKey { expected: vec![old], got: new })
     );
     let (again, _) = open_with(&finished, &NEXT).unwrap();
-    assert_eq!((again.masters(), again.epoch(), again.generation()), (vec![new], 2, 3));
-    assert!(!again.begins_epoch());
+    assert_eq!((again.masters(), again.epoch(), again.generation()), (vec![new], 3, 3));
+    assert!(again.begins_epoch());
     assert_eq!(again.keyring_id(), keyring.keyring_id());
     assert_eq!(after.check_master(&MASTER), Err(KeyringError::WrongKey { expected: vec![new], got: old }));
 }
@@ -140,18 +160,68 @@ fn what_was_sealed_before_opens_afterwards() {
 #[test]
 fn a_rotation_can_be_given_up() {
     let (keyring, _) = written(1);
-    let (mut next, _) = keyring.rotate_root(&HeapArena, &MASTER, &NEXT, 3, &mut Counting(7, 0)).unwrap();
-    let draft = next.draft();
-    store(&mut next, draft);
-    let mut draft = next.draft();
-    draft.keep_master(&kdf::master_fingerprint(&MASTER)).unwrap();
-    let bytes = store(&mut next, draft);
+    let (half, _) = begun(&keyring, &MASTER, &NEXT, 3);
+    let (_, bytes) = renewed(&half, &MASTER, 4);
     let (again, _) = open_with(&bytes, &MASTER).unwrap();
-    assert_eq!((again.epoch(), again.masters().len()), (2, 1));
+    assert_eq!((again.epoch(), again.masters().len()), (3, 1));
+    again.check_canary().unwrap();
     assert!(matches!(open_with(&bytes, &NEXT), Err(KeyringError::WrongKey { .. })));
-    let mut draft = again.draft();
-    let other = draft.keep_master(&kdf::master_fingerprint(&NEXT));
-    assert_eq!(other, Err(KeyringError::Rule("no slot of this master key")));
+    for (master, wrong) in [(&MASTER, false), (&NEXT, true)] {
+        let error = again.renew_root(&HeapArena, master, 5, &mut Counting(7, 0)).err();
+        let rule = KeyringError::Rule("no rotation of the master key is unfinished");
+        assert!(if wrong {
+            matches!(error, Some(KeyringError::WrongKey { .. }))
+        } else {
+            error == Some(rule)
+        });
+    }
+    let neither = half.renew_root(&HeapArena, &[3; 32], 5, &mut Counting(7, 0)).err();
+    assert!(matches!(neither, Some(KeyringError::WrongKey { .. })));
+}
+
+/// Somebody has the master key that goes, and a copy of the file with both slots: so they have its root. Of what is
+/// in place once the rotation has ended, either way, that root opens nothing.
+#[test]
+fn the_root_with_two_slots_opens_nothing_of_the_keyring_that_ends_the_rotation() {
+    let (keyring, _) = written(1);
+    let (half, copy) = begun(&keyring, &MASTER, &NEXT, 3);
+    for (stays, goes) in [(&NEXT, &MASTER), (&MASTER, &NEXT)] {
+        let (_, last) = renewed(&half, stays, 4);
+        let (stolen, _) = open_with(&copy, goes).unwrap();
+        let Working { identity, subkeys } = &*stolen.working;
+        let mut root = Zeroizing::new([0; 32]);
+        open_root(&stolen.slots, goes, identity, &mut root).unwrap();
+        let (whole, _) = open_with(&last, stays).unwrap();
+        let mut current = Zeroizing::new([0; 32]);
+        open_root(&whole.slots, stays, &whole.working.identity, &mut current).unwrap();
+        assert_ne!(*root, *current);
+        // As if the slot that stays held the root of the copy, under the copy's epoch and under the last one's.
+        for epoch in [identity.epoch, whole.epoch()] {
+            let identity = Identity { epoch, ..*identity };
+            let slot = secrets::seal_slot(goes, &identity, &[7; NONCE_BYTES], &root).unwrap();
+            let mut forged = last.clone();
+            forged[36..40].copy_from_slice(&epoch.to_le_bytes());
+            forged[file::HEADER_BYTES..file::HEADER_BYTES + slot.len()].copy_from_slice(&slot);
+            assert!(open_with(&forged, goes).is_err(), "the head opens");
+            let records = |keyring: &Keyring<HeapArena>, then: &mut dyn FnMut(&key::Stored)| {
+                then(&keyring.contents.canary);
+                let versions = keyring.keys().iter().flat_map(|key| &key.versions);
+                versions.filter_map(|version| version.stored.as_ref()).for_each(then);
+            };
+            let mut count = 0;
+            records(&whole, &mut |stored| {
+                let opened = secrets::with_stored_secret(&subkeys.record, &identity, stored, |_, _| ());
+                assert!(opened.is_err(), "a record opens");
+                count += 1;
+            });
+            assert!(count > 1);
+            // The control: what was sealed up to then opens with it.
+            let own = &stolen.working.identity;
+            records(&stolen, &mut |stored| {
+                secrets::with_stored_secret(&subkeys.record, own, stored, |_, _| ()).unwrap();
+            });
+        }
+    }
 }
 
 #[test]
@@ -188,32 +258,36 @@ fn a_changed_bit_of_every_byte_of_a_rotated_keyring_is_refused() {
 }
 
 #[test]
-fn a_log_is_checked_over_three_epochs() {
+fn a_log_is_checked_over_all_epochs() {
     let (keyring, first_root) = Keyring::create(&HeapArena, &MASTER, &mut Counting(1, 0), NOW).unwrap();
     let id = *keyring.keyring_id();
     let masters = [MASTER, NEXT, [0x33; 32]];
     let mut log = Vec::new();
     let mut mac = segment(&mut log, &first_root, &id, 1, NO_PREVIOUS_MAC);
     mac = segment(&mut log, &first_root, &id, 2, mac);
-    let (keyring, [begun, finished]) = rotated(&keyring, &masters[0], &masters[1], 2);
-    let (_, second_root) = open_with(&begun, &masters[1]).unwrap();
+    let (keyring, file) = begun(&keyring, &masters[0], &masters[1], 2);
+    let (_, second_root) = open_with(&file, &masters[1]).unwrap();
     let second_ends = log.len();
     mac = segment(&mut log, &second_root, &id, 3, mac);
     verify(&[&log], Start::Oldest, &second_root, &id, None).unwrap();
-    let (_, second_again) = open_with(&finished, &masters[1]).unwrap();
-    verify(&[&log], Start::Oldest, &second_again, &id, None).unwrap();
-    let (keyring, [_, finished]) = rotated(&keyring, &masters[1], &masters[2], 3);
-    let (_, third_root) = open_with(&finished, &masters[2]).unwrap();
-    segment(&mut log, &third_root, &id, 4, mac);
-    let verified = verify(&[&log], Start::Oldest, &third_root, &id, None).unwrap();
-    assert_eq!((verified.segments, verified.lines), (4, 4));
+    let (keyring, file) = renewed(&keyring, &masters[1], 3);
+    let (_, third_root) = open_with(&file, &masters[1]).unwrap();
+    mac = segment(&mut log, &third_root, &id, 4, mac);
+    verify(&[&log], Start::Oldest, &third_root, &id, None).unwrap();
+    // An epoch without a segment of its own: its root was in use for no line.
+    let (keyring, _) = begun(&keyring, &masters[1], &masters[2], 4);
+    let (keyring, finished) = renewed(&keyring, &masters[2], 4);
+    let (_, last_root) = open_with(&finished, &masters[2]).unwrap();
+    segment(&mut log, &last_root, &id, 5, mac);
+    let verified = verify(&[&log], Start::Oldest, &last_root, &id, None).unwrap();
+    assert_eq!((verified.segments, verified.lines, keyring.epoch()), (5, 5, 5));
     for byte in [log.len() / 8, second_ends + 30, log.len() - 200] {
         let mut bad = log.clone();
         bad[byte] ^= 1;
-        assert!(verify(&[&bad], Start::Oldest, &third_root, &id, None).is_err(), "byte {byte}");
+        assert!(verify(&[&bad], Start::Oldest, &last_root, &id, None).is_err(), "byte {byte}");
     }
     // Whoever has an old root cannot write on under it: the number says which root it must be.
-    for (root, number) in [(&first_root, 3), (&second_again, 4)] {
+    for (root, number) in [(&first_root, 3), (&second_root, 4), (&third_root, 5)] {
         let mut forged = log.clone();
         let lines: Vec<usize> =
             log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect();
@@ -221,7 +295,7 @@ fn a_log_is_checked_over_three_epochs() {
         let before: [u8; 32] =
             hex::decode(&forged[forged.len() - 67..forged.len() - 3]).unwrap().try_into().unwrap();
         segment(&mut forged, root, &id, number as u64, before);
-        let error = verify(&[&forged], Start::Oldest, &third_root, &id, None).unwrap_err();
+        let error = verify(&[&forged], Start::Oldest, &last_root, &id, None).unwrap_err();
         assert!(matches!(error.why, Why::Mac { .. }), "{error}");
     }
     // Without an archive, as after a log was begun anew, a log counts from 1 under the root in use.
@@ -250,12 +324,15 @@ fn a_pin_of_the_epoch_before_counts_for_the_keyring_that_ended_it_alone() {
     assert_eq!(later, Err(PinError::DoesNotVerify));
     let (whole, root) = open_with(&finished, &NEXT).unwrap();
     assert_eq!(root.open_pin_before(whole.generation(), &file), Err(PinError::DoesNotVerify));
+    // It began an epoch too: what holds of the one before is what the keyring with both slots sealed.
     let counters = root.with_counters_key_before(whole.generation(), |key| *key);
-    assert_eq!(counters, None);
+    assert_eq!(counters, Some(**half.working.subkeys.counters));
+    assert_eq!(root.open_pin_before(whole.generation(), &half.seal_pin(&pin)), Ok(pin));
+    assert_eq!(root.with_counters_key_before(whole.generation() + 1, |key| *key), None);
     let (_, root) = open_with(&begun, &NEXT).unwrap();
     let counters = root.with_counters_key_before(half.generation(), |key| *key);
     assert_eq!(counters, Some(**keyring.working.subkeys.counters));
-    assert_eq!(after.epoch(), 2);
+    assert_eq!(after.epoch(), 3);
 }
 
 #[test]
