@@ -4,6 +4,7 @@ use keyagent_common::{error::ErrorCode, op::WatchSeverity, report::Report};
 use keyagent_core::{audit::record::Event, change};
 
 use crate::{
+    alarm,
     audit_log::Line,
     control::{self, Changed, NotChanged, Recorded},
     state::Shared,
@@ -46,12 +47,28 @@ pub(crate) fn record(shared: &Shared) -> Result<(), Report> {
              keyagent config list --show-origin says what was read"
         ));
     }
-    for List { change, lost, .. } in result.changed().filter(|list| list.change.due_at.is_some()) {
-        shared.rotations.notify_one();
-        let message = format!("{lost} lost access: rotate the key");
-        shared.events.push("rotation_due", WatchSeverity::Warning, &change.key, message);
-    }
+    tell_watchers(shared, &result);
     unrecorded.map_or(Ok(()), Err)
+}
+
+/// Wakes whoever rotates, and tells of each key that is due; of very many by one event.
+fn tell_watchers(shared: &Shared, lists: &Lists) {
+    let due: Vec<&List> = lists.changed().filter(|list| list.change.due_at.is_some()).collect();
+    if due.is_empty() {
+        return;
+    }
+    shared.rotations.notify_one();
+    let tell = |key: &str, message| shared.events.push("rotation_due", WatchSeverity::Warning, key, message);
+    if due.len() > alarm::NAMED {
+        let names: Vec<&str> = due.iter().map(|list| list.change.key.as_str()).collect();
+        return tell(
+            "",
+            format!("callers lost access to {} keys, rotate them: {}", due.len(), alarm::first_of(&names)),
+        );
+    }
+    for List { change, lost, .. } in due {
+        tell(&change.key, format!("{lost} lost access: rotate the key"));
+    }
 }
 
 /// Lists that changed.

@@ -154,7 +154,7 @@ fn answer(
     changed: Changed<TakenIn<'_>>,
     replies: &mut ReplyBuffer<'_>,
 ) -> Result<(), NoRoom> {
-    let Changed { result, generation, unrecorded } = changed;
+    let Changed { result, generation, unrecorded, .. } = changed;
     if let Some(report) = unrecorded {
         return super::tell(replies, asked.id, &report);
     }

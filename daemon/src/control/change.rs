@@ -30,6 +30,8 @@ pub(crate) struct Changed<R> {
     pub(crate) result: R,
     /// Generation in use.
     pub(crate) generation: u64,
+    /// Whether the keyring is another one than before; without a draft it is not.
+    pub(crate) committed: bool,
     /// What is answered in the place of success: the log did not take its lines, or the folder is not synced.
     pub(crate) unrecorded: Option<Report>,
 }
@@ -59,7 +61,7 @@ pub(crate) fn change<R: Recorded>(
         let generation = keyring.generation();
         let unrecorded = shared.audit.append(&result.lines()).err().map(|error| store::unrecorded(&error));
         let unrecorded = Shortfall { unrecorded, ..Shortfall::default() }.told();
-        return Ok(Changed { result, generation, unrecorded });
+        return Ok(Changed { result, generation, committed: false, unrecorded });
     };
     let (layout, lines) = (&shared.settings.layout, result.lines());
     let committed =
@@ -79,7 +81,7 @@ pub(crate) fn change<R: Recorded>(
         engine.adopt(keyring);
         engine.hold(shared.held.all());
     }
-    Ok(Changed { result, generation, unrecorded: shortfall.told() })
+    Ok(Changed { result, generation, committed: true, unrecorded: shortfall.told() })
 }
 
 /// The engine follows what is held, if there is one; else unlocking does.

@@ -72,7 +72,7 @@ pub(super) fn create(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result
         prepare(keyring).map(|(draft, made)| (draft, Made { asked, key, created: made }))
     };
     match change(shared, prepare) {
-        Ok(Changed { result, generation, unrecorded }) => {
+        Ok(Changed { result, generation, unrecorded, .. }) => {
             let made = result.created;
             shared.events.push("key_create", WatchSeverity::Info, key, "a key was made".into());
             let reply = KeyCreateReply { version: made.version, key_id: made.key_id, generation };
@@ -322,7 +322,7 @@ fn changed_reply(
     changed: Changed<Braked<'_>>,
     replies: &mut ReplyBuffer<'_>,
 ) -> Result<(), NoRoom> {
-    let Changed { result, generation, unrecorded } = changed;
+    let Changed { result, generation, unrecorded, .. } = changed;
     let reply = KeysChangedReply { changed: super::saturating_u32(result.changed.len()), generation };
     done(asked, unrecorded, replies, |replies| replies.success(asked.id, &reply))
 }

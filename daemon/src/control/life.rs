@@ -54,9 +54,11 @@ fn run<'a, R>(
         return deny(asked, key, replies);
     }
     match change(asked.shared, |keyring| make(keyring, parse(key)?)) {
-        Ok(Changed { result, generation, unrecorded }) => {
-            // Other dates hold from now on.
-            asked.shared.rotations.notify_one();
+        Ok(Changed { result, generation, committed, unrecorded }) => {
+            if committed {
+                // Other dates hold from now on.
+                asked.shared.rotations.notify_one();
+            }
             done(asked, unrecorded, replies, |replies| answer(&result.result, generation, replies))
         }
         Err(NotChanged::Refused(report) | NotChanged::NotStored(report)) => {

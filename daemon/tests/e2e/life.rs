@@ -1,6 +1,7 @@
 //! The life of keys: versions staged, promoted, retired, reinstated, stopped, destroyed. What was acknowledged holds
 //! from the reply on, over restarts and kills, and each operation has exactly one record.
 
+mod crowds;
 mod meanwhile;
 mod scheduler;
 mod shown;

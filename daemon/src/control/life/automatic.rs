@@ -1,6 +1,6 @@
 //! What is due by the policy of a key, done by the daemon itself and recorded as its own line.
 
-use keyagent_common::{error::ErrorCode, op::WatchSeverity, report::Report};
+use keyagent_common::{error::ErrorCode, op::WatchSeverity};
 use keyagent_core::{
     audit::record::Details,
     change::{self, Automatic, DueAction, DueWhat},
@@ -21,7 +21,10 @@ use crate::{
 };
 
 /// Does one thing that is due; whether it was still to be done. A daemon that was locked meanwhile does nothing.
-pub(crate) fn do_what_is_due(shared: &Shared, action: &DueAction, now_unix: u64) -> Result<bool, Report> {
+///
+/// `Refused` is about this key alone. `NotStored` also where it is done and the log did not take it: the disk would
+/// take nothing of another key either.
+pub(crate) fn do_what_is_due(shared: &Shared, action: &DueAction, now_unix: u64) -> Result<bool, NotChanged> {
     let made = change(shared, |keyring: &Ring| {
         let made = change::act(keyring, action, now_unix, &mut SystemEntropy);
         Ok(match made.map_err(|error| refused(&error, &action.key))? {
@@ -32,12 +35,12 @@ pub(crate) fn do_what_is_due(shared: &Shared, action: &DueAction, now_unix: u64)
     let Changed { result, unrecorded, .. } = match made {
         Ok(changed) => changed,
         Err(NotChanged::Refused(report)) if report.code == ErrorCode::Locked => return Ok(false),
-        Err(NotChanged::Refused(report) | NotChanged::NotStored(report)) => return Err(report),
+        Err(not_changed) => return Err(not_changed),
     };
     let ByItself(Some(done)) = result else { return Ok(false) };
     let (operation, message) = (done.operation, told(&done.result, done.details.reason.unwrap_or_default()));
     shared.events.push(operation, WatchSeverity::Info, &action.key, message);
-    unrecorded.map_or(Ok(true), Err)
+    unrecorded.map_or(Ok(true), |report| Err(NotChanged::NotStored(report)))
 }
 
 /// What was done, if anything was.

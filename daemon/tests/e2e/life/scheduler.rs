@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -108,9 +109,17 @@ fn every_day(key: &str) -> KeyConfigureRequest<'_> {
     }
 }
 
-/// Any change of a key has the dates looked at again, as an hour does.
+/// Any change of a key has the dates looked at again, as an hour does. What changes nothing has not.
 fn look_again(client: &mut Client) {
-    client.configure_key(&NOTHING).unwrap();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let note = COUNT.fetch_add(1, Ordering::SeqCst).to_string();
+    let (changed, _) = client.configure_key(&KeyConfigureRequest { note: Some(&note), ..NOTHING }).unwrap();
+    assert_eq!(changed, ["note"]);
+}
+
+/// Longer than between two looks.
+fn until_it_looked() {
+    std::thread::sleep(Duration::from_millis(1300));
 }
 
 fn rotated(version: u64) -> (String, u64, String) {
@@ -161,14 +170,14 @@ fn a_clock_that_goes_back_or_far_ahead_rotates_once_and_destroys_nothing() {
     let value = client.encrypt_under("k", EMPTY, b"1").unwrap();
     eventually("a rotation", || client.states("k") == [State::Grace, State::Primary]);
     look_again(&mut client);
-    std::thread::sleep(Duration::from_millis(300));
+    until_it_looked();
     assert_eq!(client.states("k"), [State::Grace, State::Primary]);
     daemon.terminate();
     // Back where it was: another version that is made now is not dated back, so its grace is not over at once.
     let daemon = stage.start(0);
     let mut client = daemon.client();
     client.rotate("k", Takeover::Grace).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    until_it_looked();
     let states = [State::Grace, State::Grace, State::Primary];
     assert_eq!(client.states("k"), states);
     assert_eq!(client.decrypt(EMPTY, &value).unwrap(), b"1");
@@ -233,11 +242,19 @@ fn what_cannot_be_stored_is_told_and_done_later() {
     let mut client = daemon.client();
     fs::create_dir(stage.home.state_file("keyring.tmp")).unwrap();
     stage.set_clock(2);
-    look_again(&mut client);
+    let wake = |client: &mut Client| {
+        client.lock().unwrap();
+        assert!(client.unlock(&[]).unwrap().changed);
+    };
+    wake(&mut client);
     eventually("an alert", || client.watch(0, 0).unwrap().count("rotation_failed", "k") == 1);
     assert_eq!(client.states("k"), [State::Primary]);
     client.encrypt_under("k", EMPTY, b"goes on").unwrap();
     fs::remove_dir(stage.home.state_file("keyring.tmp")).unwrap();
+    // Not tried again so soon by whoever wakes it; a change that was stored shows that it can be.
+    wake(&mut client);
+    until_it_looked();
+    assert_eq!(client.states("k"), [State::Primary]);
     look_again(&mut client);
     eventually("a rotation", || client.states("k") == [State::Grace, State::Primary]);
     daemon.terminate();
