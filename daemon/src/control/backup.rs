@@ -23,7 +23,7 @@ use keyagent_core::{
     audit::record::Details,
     backup::{self, BackupError, CreatedPage, RestoreRequest, Restored, Taken, Wanted},
     change::{self, ChangeError},
-    keyring::{Brake, Key, Keyring, KeyringError},
+    keyring::{Key, Keyring, KeyringError},
     reply::{NoRoom, ReplyBuffer},
 };
 use keyagent_sys::memory::LockedArena;
@@ -138,8 +138,7 @@ pub(super) fn restore(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Resul
                 }
             }
         }
-        let index = done.header.index;
-        Ok((draft, TakenIn { asked, reason: &reason, index, dry_run, keys: done.keys }))
+        Ok((draft, TakenIn { asked, reason: &reason, dry_run, keys: done.keys }))
     };
     match change(shared, make) {
         Ok(changed) => answer(asked, changed, replies),
@@ -189,16 +188,16 @@ fn outcome(taken: Taken) -> RestoreOutcome {
 struct Quiet<'s>(&'s Shared);
 
 impl<'s> Quiet<'s> {
-    /// Only where `default` may have to give way, and unless it is held already.
+    /// Only where `default` may have to give way.
     fn begin(shared: &'s Shared) -> Option<Self> {
         let alone = match &*shared.engine.read().unwrap_or_else(PoisonError::into_inner) {
             EngineState::Unlocked(engine) => engine.keyring().keys().len() == 1,
             EngineState::Locked(_) => false,
         };
-        if !alone || shared.held.brake(KeyName::DEFAULT.as_str()).is_some() {
+        if !alone {
             return None;
         }
-        shared.held.hold([KeyName::DEFAULT.as_str().to_owned()], Brake::Disabled);
+        shared.held.begin_quiet(KeyName::DEFAULT.as_str());
         // Whoever was sealing has done with it before this returns.
         hold_in_engine(shared);
         Some(Self(shared))
@@ -207,7 +206,7 @@ impl<'s> Quiet<'s> {
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        self.0.held.release(&[KeyName::DEFAULT.as_str().to_owned()]);
+        self.0.held.end_quiet(KeyName::DEFAULT.as_str());
         hold_in_engine(self.0);
     }
 }

@@ -93,6 +93,27 @@ fn keys_go_from_one_daemon_to_another_and_both_record_it() {
     assert!(restored[1]["metadata"]["reason"].as_str().unwrap().contains(&name), "both logs name one backup");
 }
 
+/// Whoever has the backup key makes pages with any number, and each answer says something of the keys here.
+#[test]
+fn every_look_at_a_page_is_recorded() {
+    let (home, other) = (Home::initialized(), Home::initialized());
+    let (a, b) = (home.start(), other.start());
+    let (mut from, mut to) = (a.client(), b.client());
+    for number in 0..300 {
+        from.create_key(&format!("customers/{number:04}")).unwrap();
+    }
+    let all = pages(&mut from, "");
+    assert!(all.len() > 1);
+    for page in [&all[1], &all[1], &all[0]] {
+        send(&mut to, page, true).success().unwrap();
+    }
+    drop(to);
+    b.terminate();
+    let lines = log::lines(&other);
+    let looks = lines.iter().filter(|line| line["event_type"] == "backup_restore");
+    assert_eq!(looks.filter(|line| line["metadata"]["reason"] == "dry run").count(), 3);
+}
+
 #[test]
 fn what_is_not_asked_rightly_is_refused_and_recorded() {
     let home = Home::initialized();

@@ -13,8 +13,6 @@ pub(super) struct TakenIn<'a> {
     pub(super) asked: &'a Asked<'a>,
     /// Names the backup.
     pub(super) reason: &'a str,
-    /// Number of the page.
-    pub(super) index: u32,
     pub(super) dry_run: bool,
     pub(super) keys: Vec<Restored>,
 }
@@ -27,12 +25,12 @@ impl TakenIn<'_> {
 }
 
 impl Recorded for TakenIn<'_> {
-    /// A look is told once for all pages; of a page that was taken in, how many keys changed, then each of them.
+    /// Every look at a page is told: what comes of it says something of the keys here, and who looks made the page.
+    /// Of a page that was taken in, how many keys changed, then each of them.
     fn lines(&self) -> Vec<Line<'_>> {
         let details = Details { reason: Some(self.reason), ..Details::default() };
         if self.dry_run {
-            let looked = || line(self.asked, None, Details { reason: Some("dry run"), ..details });
-            return if self.index == 0 { vec![looked()] } else { Vec::new() };
+            return vec![line(self.asked, None, Details { reason: Some("dry run"), ..details })];
         }
         let count = Some(self.changed().count() as u64);
         let all = line(self.asked, None, Details { count, ..details });
