@@ -3,6 +3,7 @@
 //! No answer leaves before the change is in place and recorded ([`super::change`]).
 
 mod refused;
+pub(super) mod shown;
 
 use std::sync::PoisonError;
 
@@ -42,7 +43,8 @@ pub(super) use refused::refused;
 
 /// Most keys in one reply to `key_list`.
 const MOST_AT_ONCE: usize = 256;
-/// Most bytes of one reply to `key_list`; the scratch of a worker holds it with room to spare.
+/// Most bytes of one reply to `key_list` that is about more than one key; the scratch of a worker holds it with room
+/// to spare.
 const MOST_BYTES: usize = 40 << 10;
 
 /// Most keys that get a line of their own where a brake is about all of them.
@@ -278,9 +280,10 @@ pub(super) fn list(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>) -> Result<(
         visible.next();
     }
     let more = visible.peek().is_some();
-    replies.success(asked.id, &KeyListReply { keys: entries, more })
+    shown::tell(asked.id, &KeyListReply { keys: entries, more }, replies)
 }
 
+/// What is told of a key: of very many versions and subjects not all.
 pub(super) fn entry<'k>(shared: &Shared, key: &'k Key, oversees: bool) -> KeyEntry<'k> {
     let held = shared.held.brake(&key.name);
     let standing = match key.brake().max(held) {
@@ -288,7 +291,7 @@ pub(super) fn entry<'k>(shared: &Shared, key: &'k Key, oversees: bool) -> KeyEnt
         Some(Brake::Disabled) => KeyStanding::Disabled,
         Some(Brake::Compromised) => KeyStanding::Compromised,
     };
-    let versions = key.versions.iter().map(|version| VersionEntry {
+    let versions = shown::versions(key).into_iter().map(|version| VersionEntry {
         number: version.number,
         state: version.state as u8,
         reason: version.reason as u8,
@@ -312,7 +315,7 @@ pub(super) fn entry<'k>(shared: &Shared, key: &'k Key, oversees: bool) -> KeyEnt
         rotates: key.policy.enabled,
         environment: key.label(Label::Environment),
         note: &key.note,
-        access: if oversees { key.access().collect() } else { Vec::new() },
+        access: if oversees { shown::access(key.access()) } else { Vec::new() },
         versions: versions.collect(),
     }
 }

@@ -6,9 +6,13 @@
 use std::{fs, time::Instant};
 
 use keyagent_common::{
+    codec,
     context::EMPTY,
     name::KeyName,
-    op::{Empty, Health, KeyRotate, KeyRotateRequest, KeyStanding, Takeover},
+    op::{
+        Empty, Health, KeyList, KeyListReply, KeyListRequest, KeyRotate, KeyRotateRequest, KeyShow,
+        KeyShowReply, KeyShowRequest, KeyStanding, Takeover,
+    },
 };
 use keyagent_core::{
     arena::HeapArena,
@@ -105,4 +109,37 @@ fn thousands_of_keys_are_served_within_the_announced_memory() {
     assert_eq!(client.decrypt(EMPTY, &sealed).unwrap(), b"before");
     assert_eq!(client.decrypt(EMPTY, &newer).unwrap(), b"after");
     assert_eq!(client.status("key_versions"), (all + 1).to_string());
+}
+
+/// Each answer fits, and the newest versions are in it: the connection goes on.
+#[test]
+fn keys_of_the_most_versions_are_listed_and_shown() {
+    let home = Home::with_key(&random_key());
+    make(&home, 4, 4096);
+    home.start_with(&["--accept-rollback"]).terminate();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    let (mut listed, mut after) = (Vec::new(), String::new());
+    loop {
+        let request = KeyListRequest { after: &after, limit: u32::MAX };
+        let body = client.ask::<KeyList>(&request).success().unwrap();
+        let reply: KeyListReply<'_> = codec::decode(&body).unwrap();
+        for key in &reply.keys {
+            let numbers = key.versions.iter().map(|version| version.number);
+            listed.push((key.name.to_owned(), numbers.collect::<Vec<_>>()));
+        }
+        after = listed.last().unwrap().0.clone();
+        if !reply.more {
+            break;
+        }
+    }
+    let newest: Vec<u32> = (4096 - 255..=4096).collect();
+    let wanted = [("default".to_owned(), vec![1])].into_iter();
+    assert_eq!(listed, wanted.chain((0..3).map(|key| (name(key), newest.clone()))).collect::<Vec<_>>());
+    for key in 0..3 {
+        let body = client.ask::<KeyShow>(&KeyShowRequest { key: &name(key) }).success().unwrap();
+        let reply: KeyShowReply<'_> = codec::decode(&body).unwrap();
+        assert_eq!(reply.key.versions.iter().map(|version| version.number).collect::<Vec<_>>(), newest);
+        assert_eq!(reply.usage.iter().map(|usage| usage.number).collect::<Vec<_>>(), newest);
+    }
 }

@@ -15,7 +15,7 @@ use keyagent_core::{
 
 use super::super::{
     Asked, LOCKED, MALFORMED,
-    keys::{deny, entry, failed, is_allowed_on, parse, refused},
+    keys::{deny, entry, failed, is_allowed_on, parse, refused, shown},
 };
 use crate::state::{EngineState, Shared};
 
@@ -44,17 +44,17 @@ pub(in crate::control) fn show(asked: &Asked<'_>, replies: &mut ReplyBuffer<'_>)
         }
     };
     let oversees = asked.caller.rights.sees_everything();
-    let usage = key.versions.iter().filter(|_| oversees).map(|version| usage_of(shared, key, version));
+    let told = shown::versions(key).into_iter().filter(|_| oversees);
     let reply = KeyShowReply {
         key: entry(shared, key, oversees),
         policy: policy_of(key),
         purpose: key.label(Label::Purpose),
         owner: key.label(Label::Owner),
         url: key.label(Label::Url),
-        usage: usage.collect(),
+        usage: told.map(|version| usage_of(shared, key, version)).collect(),
         generation: keyring.generation(),
     };
-    replies.success(asked.id, &reply)
+    shown::tell(asked.id, &reply, replies)
 }
 
 fn policy_of(key: &Key) -> RotationPolicy {
