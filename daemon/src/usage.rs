@@ -41,8 +41,9 @@ use uses::{Use, uses};
 
 /// Longest file that is read: four entries for each of the most versions that a keyring can have, and more.
 const MAX_FILE_BYTES: u64 = 128 << 20;
-/// A version that opened something within this time is needed.
-const NEEDED_SECONDS: u64 = 7 * 24 * 3600;
+/// A version that opened or sealed something within this time is needed; `keys list` and `doctor` say of others that
+/// they can be retired.
+const NEEDED_SECONDS: u64 = 30 * 24 * 3600;
 /// What is idle is stored exactly this often, and times of use are.
 const SETTLED_EVERY: Duration = Duration::from_hours(1);
 /// The same while writing fails.
@@ -211,29 +212,35 @@ impl KeyUsage {
     }
 
     /// Why the use of a version forbids to destroy it, if it does.
+    ///
+    /// By the clock as it is: the latest time ever seen would have every use look old once a clock was ahead for a
+    /// moment. A use in the future is a recent one.
     pub(crate) fn still_needs(&self, version: &Version, now_unix: u64) -> Option<String> {
         version.key_id()?;
         if self.has_failed() {
             return Some("its use cannot be recorded at present, so nobody knows who needs it".into());
         }
-        let is_recent = |at: u64| at > 0 && now_unix.saturating_sub(at) < NEEDED_SECONDS;
+        let is_recent = |at| is_recent(at, now_unix);
         if self.unknown_until(version).is_some_and(is_recent) {
-            return Some(
-                "how much it was used until a few days ago is not known: the counters were lost".into(),
-            );
+            return Some("how much it was used until lately is not known: the counters were lost".into());
         }
         let used = self.of(version);
-        if !is_recent(used.decrypted_at) {
+        // What it sealed is needed although nobody has opened it yet.
+        let (did, times, at) = if is_recent(used.decrypted_at) {
+            ("opened", used.decryptions, used.decrypted_at)
+        } else if is_recent(used.encrypted_at) {
+            ("sealed", used.encryptions, used.encrypted_at)
+        } else {
             return None;
-        }
-        let (about, times) = (if used.exact { "" } else { "at most " }, used.decryptions);
-        let hours = now_unix.saturating_sub(used.decrypted_at) / 3600;
+        };
+        let about = if used.exact { "" } else { "at most " };
+        let hours = now_unix.saturating_sub(at) / 3600;
         let ago = match hours {
             0 => "less than an hour ago".to_owned(),
             1..48 => format!("{hours} h ago"),
             _ => format!("{} days ago", hours / 24),
         };
-        Some(format!("it opened data {about}{times} times, the last time {ago}"))
+        Some(format!("it {did} data {about}{times} times, the last time {ago}"))
     }
 
     /// For `health`: whether what is counted would survive a crash, in words.
@@ -286,6 +293,11 @@ impl KeyUsage {
         self.unknown_until.store(journal.unknown_until(), Ordering::Release);
         self.has_failed.store(journal.has_failed(), Ordering::Release);
     }
+}
+
+/// Whether a time of use, in seconds since 1970, is so recent that what was used is needed; 0 for never.
+fn is_recent(at: u64, now_unix: u64) -> bool {
+    at > 0 && now_unix.saturating_sub(at) < NEEDED_SECONDS
 }
 
 impl Needed {

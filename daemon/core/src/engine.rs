@@ -23,7 +23,7 @@ use crate::{
     cipher::NONCE_BYTES,
     entropy::Entropy,
     keyring::{Brake, Class, Key, Keyring, KeyringError, Version},
-    ops::{self, DataOperation, OperationError, Target, Work},
+    ops::{self, DataOperation, OperationError, Target, Used, Work},
     reply::ReplyBuffer,
 };
 
@@ -265,7 +265,12 @@ impl<A: Arena> Engine<A> {
         facts.rule.clone_from(&grant.rule);
         let (held, secrets) = (self.held.get(&key.name).copied(), Secrets::new(&self.keyring, &self.states));
         let authorized = grant.authorize(version, held, work.maintenance, secrets)?;
-        O::run(&authorized, &decoded, context, request.id, work, replies)
+        match O::run(&authorized, &decoded, context, request.id, work, replies)? {
+            Used::Asked => {}
+            Used::Version(id, number) => facts.version = Some((id, number)),
+            Used::Every => facts.is_look_up = true,
+        }
+        Ok(())
     }
 
     /// The key and what allows the operation on it.

@@ -24,6 +24,8 @@ use crate::{
 
 /// Most items of a batch.
 pub const MAX_ITEMS: usize = 1024;
+/// Most secrets that one batch may have opened: for so long nobody else is answered.
+const MAX_RECORDS: usize = 4096;
 
 /// What the audit log has to say about a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,12 +65,21 @@ impl<'r> Items<'r> {
         if count == 0 || length != items.frames.len() {
             return Err(OperationError::Malformed);
         }
-        if count > MAX_ITEMS { Err(OperationError::BatchTooLarge) } else { Ok(items) }
+        if count > MAX_ITEMS || items.records() > MAX_RECORDS {
+            return Err(OperationError::BatchTooLarge);
+        }
+        Ok(items)
     }
 
     /// Headers and bodies, up to the first bytes that are no complete frame.
     fn iter(&self) -> impl Iterator<Item = (Header, &'r [u8])> + use<'r> {
         frames(self.frames)
+    }
+
+    /// Most secrets that they have opened.
+    fn records(&self) -> usize {
+        let each = self.iter().map(|(_, body)| ops::records_at_most(self.operation, body));
+        each.fold(0, usize::saturating_add)
     }
 
     /// Most bytes of the frame that answers them.
@@ -169,7 +180,8 @@ struct Shared<'r> {
 
 impl<'r> Summary<'r> {
     fn add(&mut self, Attempt { facts, subject }: Attempt<'r>) {
-        let Facts { key, version, failure, rule, bytes, .. } = facts;
+        let Facts { key, version, failure, rule, bytes, is_look_up, .. } = facts;
+        let look_ups = u64::from(is_look_up);
         match &mut self.shared {
             None => self.shared = Some(Shared { key, rule: rule.clone(), subject }),
             Some(shared) => {
@@ -188,9 +200,10 @@ impl<'r> Summary<'r> {
         match self.outcomes.iter_mut().rev().find(alike) {
             Some(outcome) => {
                 outcome.count += 1;
+                outcome.look_ups += look_ups;
                 outcome.bytes = outcome.bytes.saturating_add(bytes);
             }
-            None => self.outcomes.push(Outcome { key, version, failure, rule, count: 1, bytes }),
+            None => self.outcomes.push(Outcome { key, version, failure, rule, count: 1, bytes, look_ups }),
         }
     }
 

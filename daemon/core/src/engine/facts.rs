@@ -31,8 +31,11 @@ pub struct Facts<'r> {
     pub reply_start: usize,
     /// The key's name, if one was found.
     pub key: Option<&'r str>,
-    /// Id and number of the version, if one was found.
+    /// Id and number of the version, if one was found: of the one that was used; the primary one of a look-up, and
+    /// where it failed of a request that names only the key.
     pub version: Option<(&'r [u8; 32], u32)>,
+    /// Every version of the key that opens data was used.
+    pub is_look_up: bool,
     /// Bytes of payload in the request.
     pub bytes: u64,
     /// Context names with the keyed hashes of their values; empty if no key was found.
@@ -57,6 +60,7 @@ impl Facts<'_> {
             reply_start,
             key: None,
             version: None,
+            is_look_up: false,
             bytes: 0,
             context: Vec::new(),
             failure: None,

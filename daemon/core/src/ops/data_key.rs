@@ -7,7 +7,7 @@ use keyagent_common::{
 };
 use zeroize::Zeroizing;
 
-use super::{DataOperation, OperationError, Target, Work, sealing};
+use super::{DataOperation, OperationError, Target, Used, Work, sealing};
 use crate::{arena::Arena, authorize::Authorized, keyring::Class, reply::ReplyBuffer};
 
 /// Where the plain key and the envelope's length stand behind the reply's fields.
@@ -36,14 +36,14 @@ impl DataOperation for DataKey {
         false
     }
 
-    fn run<A: Arena>(
-        authorized: &Authorized<'_, A, Self>,
+    fn run<'k, A: Arena>(
+        authorized: &Authorized<'k, A, Self>,
         request: &DataKeyRequest<'_>,
         context: Context<'_>,
         request_id: u32,
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
-    ) -> Result<(), OperationError> {
+    ) -> Result<Used<'k>, OperationError> {
         let kind = match Kind::from_byte(request.kind) {
             Some(kind @ (Kind::StreamKey | Kind::DataKey)) => kind,
             Some(Kind::Message) | None => return Err(OperationError::InvalidKind),
@@ -63,6 +63,7 @@ impl DataOperation for DataKey {
         work.entropy.fill(plain).map_err(|_| OperationError::Internal)?;
         let mut made = None;
         let cipher = authorized.cipher(&mut made)?;
-        sealing::seal((cipher, authorized.key_id()), kind, context, work, plain, envelope)
+        sealing::seal((cipher, authorized.key_id()), kind, context, work, plain, envelope)?;
+        Ok(Used::Asked)
     }
 }

@@ -6,7 +6,7 @@ use keyagent_common::{
     op::{DataKeyOpen, DataKeyOpenRequest, DecryptReplyHead},
 };
 
-use super::{DataOperation, OperationError, Target, Work, sealing};
+use super::{DataOperation, OperationError, Target, Used, Work, sealing};
 use crate::{arena::Arena, authorize::Authorized, keyring::Class, reply::ReplyBuffer};
 
 impl DataOperation for DataKeyOpen {
@@ -32,14 +32,14 @@ impl DataOperation for DataKeyOpen {
         sealing::is_data_key(kind, sealed_bytes)
     }
 
-    fn run<A: Arena>(
-        authorized: &Authorized<'_, A, Self>,
+    fn run<'k, A: Arena>(
+        authorized: &Authorized<'k, A, Self>,
         request: &DataKeyOpenRequest<'_>,
         context: Context<'_>,
         request_id: u32,
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
-    ) -> Result<(), OperationError> {
+    ) -> Result<Used<'k>, OperationError> {
         let plaintext_bytes = sealing::plaintext_bytes(request.envelope)?;
         let head = DecryptReplyHead {
             version: authorized.version(),
@@ -49,6 +49,7 @@ impl DataOperation for DataKeyOpen {
         let place =
             replies.payload(request_id, &head, plaintext_bytes).map_err(|_| OperationError::Internal)?;
         let mut made = None;
-        sealing::open(authorized.cipher(&mut made)?, request.envelope, context, work, place)
+        sealing::open(authorized.cipher(&mut made)?, request.envelope, context, work, place)?;
+        Ok(Used::Asked)
     }
 }

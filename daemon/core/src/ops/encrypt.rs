@@ -7,7 +7,7 @@ use keyagent_common::{
     op::{Encrypt, EncryptReplyHead, EncryptRequest},
 };
 
-use super::{DataOperation, OperationError, Target, Work, sealing};
+use super::{DataOperation, OperationError, Target, Used, Work, sealing};
 use crate::{arena::Arena, authorize::Authorized, keyring::Class, reply::ReplyBuffer};
 
 impl DataOperation for Encrypt {
@@ -33,14 +33,14 @@ impl DataOperation for Encrypt {
         false
     }
 
-    fn run<A: Arena>(
-        authorized: &Authorized<'_, A, Self>,
+    fn run<'k, A: Arena>(
+        authorized: &Authorized<'k, A, Self>,
         request: &EncryptRequest<'_>,
         context: Context<'_>,
         request_id: u32,
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
-    ) -> Result<(), OperationError> {
+    ) -> Result<Used<'k>, OperationError> {
         if request.plaintext.len() > MAX_MESSAGE_BYTES {
             return Err(OperationError::TooLarge);
         }
@@ -49,6 +49,7 @@ impl DataOperation for Encrypt {
         let place = replies.payload(request_id, &head, sealed_bytes).map_err(|_| OperationError::Internal)?;
         let mut made = None;
         let cipher = authorized.cipher(&mut made)?;
-        sealing::seal((cipher, authorized.key_id()), Kind::Message, context, work, request.plaintext, place)
+        sealing::seal((cipher, authorized.key_id()), Kind::Message, context, work, request.plaintext, place)?;
+        Ok(Used::Asked)
     }
 }

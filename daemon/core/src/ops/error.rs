@@ -49,7 +49,7 @@ pub enum OperationError {
     /// The token is longer than one may be, or would be.
     #[error("the token is longer than the limit")]
     TokenTooLong,
-    /// More versions of a key open data than one reply of `hmac` names.
+    /// More versions of a key open data than are tried for one request.
     #[error("too many versions of this key are in use")]
     TooManyVersions,
     /// No key of that name.
@@ -203,7 +203,7 @@ impl OperationError {
             }
             Self::NotInBatch => "a batch is of one operation on data",
             Self::BatchTooLarge => {
-                "it has 1024 items at most, and the replies to all of them fit into a frame"
+                "it has 1024 items at most, 64 that try every version, and the replies to all of them fit into a frame"
             }
             Self::InvalidTagLength => "a tag has 8 to 32 bytes",
             Self::InvalidRandomLength => "one reply has 1 to 4096 of them",
@@ -212,7 +212,7 @@ impl OperationError {
             Self::TokenTooLong => {
                 "claims and header in base64url, with the signature, are 16384 bytes at most"
             }
-            Self::TooManyVersions => "a look-up needs the tag of each of them, and one reply has 64",
+            Self::TooManyVersions => "each of them would have to be tried, and for one request 64 are",
             Self::WrongClass => {
                 "a key of class 1 encrypts, one of class 2 makes tags, one of class 3 signs tokens"
             }

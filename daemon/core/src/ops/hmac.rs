@@ -12,13 +12,14 @@ use keyagent_common::{
 use zeroize::Zeroizing;
 
 use super::{
-    DataOperation, OperationError, Target, Work,
+    DataOperation, OperationError, Target, Used, Work,
     mac::{self, MAC_BYTES},
+    records::MAX_TRIED,
 };
 use crate::{arena::Arena, authorize::Authorized, keyring::Class, reply::ReplyBuffer};
 
 /// Most tags of one reply.
-pub(super) const MAX_TAGS: usize = 64;
+pub(super) const MAX_TAGS: usize = MAX_TRIED;
 /// What stands before a tag in a reply: `version u32, length u64`.
 const TAG_HEAD_BYTES: usize = 12;
 /// Most bytes of a tag and what stands before it.
@@ -48,14 +49,14 @@ impl DataOperation for HmacTag {
         false
     }
 
-    fn run<A: Arena>(
-        authorized: &Authorized<'_, A, Self>,
+    fn run<'k, A: Arena>(
+        authorized: &Authorized<'k, A, Self>,
         request: &HmacRequest<'_>,
         context: Context<'_>,
         request_id: u32,
         _: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
-    ) -> Result<(), OperationError> {
+    ) -> Result<Used<'k>, OperationError> {
         if !HMAC_TAG_BYTES.contains(&request.tag_bytes) {
             return Err(OperationError::InvalidTagLength);
         }
@@ -80,7 +81,7 @@ impl DataOperation for HmacTag {
             length.copy_from_slice(&(tag_bytes as u64).to_le_bytes());
             write_tag(&version, context, request.value, tag)?;
         }
-        Ok(())
+        Ok(if request.every_version { Used::Every } else { Used::Asked })
     }
 }
 

@@ -11,6 +11,7 @@ mod sign;
 mod verify;
 
 use parts::Parts;
+pub(super) use parts::names_no_key;
 
 use super::{OperationError, TokenFault};
 

@@ -12,6 +12,7 @@ mod hmac;
 mod jwt;
 mod mac;
 mod random;
+mod records;
 mod reply_bytes;
 mod rewrap;
 mod sealing;
@@ -27,6 +28,7 @@ use crate::{
 pub use error::{ClaimsFault, OperationError, TokenFault};
 pub use jwt::check_token_parts;
 pub(crate) use random::random;
+pub(crate) use records::records_at_most;
 pub use reply_bytes::{frame_bytes_at_most, item_bytes_at_most};
 
 /// What an operation needs beside its request: randomness and scratch space.
@@ -52,6 +54,17 @@ pub enum Target<'a> {
     Sealed(&'a [u8]),
 }
 
+/// Which versions of its key an operation used: so the log names them and their use is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Used<'k> {
+    /// The one it was asked for.
+    Asked,
+    /// Another one, with its number.
+    Version(&'k [u8; 32], u32),
+    /// Every one that opens data, to look something up.
+    Every,
+}
+
 /// An operation on data, under a key.
 pub trait DataOperation: Operation {
     /// The class of the keys it is for; keys of another one are refused.
@@ -67,15 +80,15 @@ pub trait DataOperation: Operation {
     fn payload_bytes(request: &Self::Request<'_>) -> usize;
     /// Whether this operation opens envelopes of a kind and a length in bytes; none where it does not open.
     fn opens(kind: Kind, sealed_bytes: usize) -> bool;
-    /// Does it: writes one success reply, or nothing.
-    fn run<A: Arena>(
-        authorized: &Authorized<'_, A, Self>,
+    /// Does it: writes one success reply, or nothing. Says which versions it used.
+    fn run<'k, A: Arena>(
+        authorized: &Authorized<'k, A, Self>,
         request: &Self::Request<'_>,
         context: Context<'_>,
         request_id: u32,
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
-    ) -> Result<(), OperationError>
+    ) -> Result<Used<'k>, OperationError>
     where
         Self: Sized;
 }

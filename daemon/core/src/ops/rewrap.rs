@@ -9,7 +9,7 @@ use keyagent_common::{
     op::{Rewrap, RewrapReplyHead, RewrapRequest},
 };
 
-use super::{DataOperation, OperationError, Target, Work, sealing};
+use super::{DataOperation, OperationError, Target, Used, Work, sealing};
 use crate::{arena::Arena, authorize::Authorized, keyring::Class, reply::ReplyBuffer};
 
 impl DataOperation for Rewrap {
@@ -37,14 +37,14 @@ impl DataOperation for Rewrap {
         kind == Kind::Message || sealing::is_data_key(kind, sealed_bytes)
     }
 
-    fn run<A: Arena>(
-        authorized: &Authorized<'_, A, Self>,
+    fn run<'k, A: Arena>(
+        authorized: &Authorized<'k, A, Self>,
         request: &RewrapRequest<'_>,
         context: Context<'_>,
         request_id: u32,
         work: &mut Work<'_>,
         replies: &mut ReplyBuffer<'_>,
-    ) -> Result<(), OperationError> {
+    ) -> Result<Used<'k>, OperationError> {
         let primary = authorized.primary().ok_or(OperationError::Internal)?;
         let changed = !authorized.is_primary();
         let sealed_bytes = request.envelope.len();
@@ -57,10 +57,10 @@ impl DataOperation for Rewrap {
         sealing::open(authorized.cipher(&mut old)?, request.envelope, context, work, text)?;
         if changed {
             let cipher = primary.cipher(&mut new)?;
-            sealing::seal_in_place((cipher, primary.key_id()), kind, context, work, place)
+            sealing::seal_in_place((cipher, primary.key_id()), kind, context, work, place)?;
         } else {
             place.copy_from_slice(request.envelope);
-            Ok(())
         }
+        Ok(Used::Asked)
     }
 }

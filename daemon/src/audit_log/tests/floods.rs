@@ -83,6 +83,7 @@ fn every_item_of_a_batch_in_vain_is_counted_with_its_own_error() {
         rule: None,
         count,
         bytes: 0,
+        look_ups: 0,
     };
     let outcomes = [of(OperationError::Denied, 5), of(OperationError::DoesNotOpen, 2)];
     let details = Details { code: Some(10), outcomes: &outcomes, ..Details::default() };

@@ -16,6 +16,7 @@ use keyagent_sys::memory::LockedArena;
 
 use super::{Done, Ring, for_version, of, run, tell};
 use crate::{
+    clock,
     control::{Asked, MALFORMED, keys::refused},
     timers,
 };
@@ -29,7 +30,8 @@ pub(in crate::control) fn destroy(asked: &Asked<'_>, replies: &mut ReplyBuffer<'
     let details = Details { force, ..for_version(version, reason) };
     let make = |keyring: &Ring, name: KeyName<'_>| {
         let now_unix = timers::now(asked.shared);
-        let needed_by = |_: &Key, version: &Version| asked.shared.key_usage.still_needs(version, now_unix);
+        let clock_unix = clock::unix_seconds();
+        let needed_by = |_: &Key, version: &Version| asked.shared.key_usage.still_needs(version, clock_unix);
         let (draft, gone) = if version == 0 {
             Gone::whole(keyring, name, (reason, force, now_unix), &needed_by)
         } else {

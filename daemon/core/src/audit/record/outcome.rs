@@ -32,6 +32,8 @@ pub struct Outcome<'a> {
     pub count: u64,
     /// Bytes of payload of all of them.
     pub bytes: u64,
+    /// How many of them used every version that opens data; for the counting of use, not written.
+    pub look_ups: u64,
 }
 
 impl Outcome<'_> {
@@ -92,6 +94,7 @@ mod tests {
             rule: rule.map(Arc::from),
             count: u64::MAX,
             bytes: u64::MAX,
+            look_ups: 0,
         }
     }
 

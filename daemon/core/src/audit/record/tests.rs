@@ -209,6 +209,7 @@ fn no_line_is_longer_than_a_verifier_reads() {
         rule: None,
         count: u64::MAX,
         bytes: u64::MAX,
+        look_ups: 0,
     };
     let outcomes = alloc::vec![outcome; 1024];
     let via = Via {

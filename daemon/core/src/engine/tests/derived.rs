@@ -30,13 +30,16 @@ struct Bench {
     maintenance: bool,
     now: u64,
     seed: u8,
+    /// What the record of the last request says: number of the version, and whether it used every one.
+    recorded: (Option<u32>, bool),
 }
 
 impl Bench {
     fn new() -> Self {
         let keyring = Keyring::create(&HeapArena, &[3; 32], &mut Counting(3), NOW).unwrap().0;
         let engine = Engine::new(&HeapArena, keyring.clone()).unwrap();
-        let mut bench = Self { keyring, engine, maintenance: false, now: NOW, seed: 100 };
+        let mut bench =
+            Self { keyring, engine, maintenance: false, now: NOW, seed: 100, recorded: (None, false) };
         let keys = [("m", Class::Message), ("i", Class::Index), ("t", Class::Hs256), ("u", Class::Hs256)];
         for (name, class) in keys {
             let mut entropy = bench.entropy();
@@ -108,6 +111,7 @@ impl Bench {
         let request = Request { operation, id: 5, body: &body[HEADER_BYTES..] };
         let rights = owner();
         let facts = self.engine.handle(&caller(&rights), request, &mut work, &mut replies).unwrap();
+        self.recorded = (facts.version.map(|(_, number)| number), facts.is_look_up);
         let header = Header::parse(replies.frames()).unwrap().unwrap();
         assert_eq!(header.frame_bytes(), replies.len(), "exactly one reply");
         assert_eq!(facts.failure.map_or(0, |failure| failure.code() as u16), header.code);
@@ -119,6 +123,11 @@ impl Bench {
             return Err(failure);
         }
         Ok(bytes[HEADER_BYTES..length].to_vec())
+    }
+
+    fn recorded<T: codec::Encode>(&mut self, operation: OperationCode, request: &T) -> (Option<u32>, bool) {
+        let _ = self.ask(operation, request);
+        self.recorded
     }
 
     fn seal(&mut self, key: &str, context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, OperationError> {

@@ -6,9 +6,9 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 
 use super::{
     super::{OperationError, TokenFault, mac::MAC_BYTES},
-    SIGNATURE_TEXT_BYTES,
+    KEY_NAME_BYTES, SIGNATURE_TEXT_BYTES,
     json::{self, Value},
-    key_name,
+    key_name, sign,
 };
 
 /// Most bytes of a header.
@@ -40,6 +40,11 @@ impl<'t> Parts<'t> {
     /// The signature.
     pub(super) fn signature(&self) -> &[u8; MAC_BYTES] {
         &self.signature
+    }
+
+    /// The start of the id of the version that a header of our own names. A hint, before the signature was checked.
+    pub(super) fn named(&self) -> Option<[u8; KEY_NAME_BYTES]> {
+        sign::named_by(self.header)
     }
 
     /// Reads the header: `alg` is HS256, nothing is demanded that is not known here, and `kid`, if it is there, names
@@ -82,6 +87,11 @@ impl<'t> Parts<'t> {
     pub(super) fn decode_claims(&self, place: &mut [u8]) -> Result<(), OperationError> {
         decode(self.claims, place).map(|_| ())
     }
+}
+
+/// Whether a token has a header other than `jwt_sign` writes, so that every version is tried.
+pub(in crate::ops) fn names_no_key(token: &str) -> bool {
+    Parts::split(token).is_ok_and(|parts| parts.named().is_none())
 }
 
 /// Whether a `kid` names this version; without one, any string does.

@@ -276,6 +276,32 @@ fn a_batch_that_is_too_large_is_refused_before_anything_is_done() {
     }
 }
 
+/// Limits do not depend on how many versions there are, nor on whether there is such a key.
+#[test]
+fn what_would_try_every_version_is_limited_by_number() {
+    let mut bench = Bench::new();
+    let token = bench.sign("t", r#"{"exp":1800000600}"#).unwrap();
+    let (_, behind) = token.split_once('.').unwrap();
+    // {"alg":"HS256"}
+    let foreign = alloc::format!("eyJhbGciOiJIUzI1NiJ9.{behind}");
+    let verify = |token| JwtVerifyRequest { key: "none", token, leeway_seconds: 0 };
+    let write = HmacRequest { every_version: false, ..look_up("i", EMPTY, b"v") };
+    let too_large = ErrorCode::TooLarge as u16;
+    let (hmac, jwt) = (OperationCode::Hmac, OperationCode::JwtVerify);
+    for (operation, items, code) in [
+        (hmac, frames(hmac, &[look_up("i", EMPTY, b"v"); 64]), 0),
+        (hmac, frames(hmac, &[look_up("i", EMPTY, b"v"); 65]), too_large),
+        (hmac, frames(hmac, &vec![write; 1024]), 0),
+        (jwt, frames(jwt, &[verify(&foreign); 64]), 0),
+        (jwt, frames(jwt, &[verify(&foreign); 65]), too_large),
+        (jwt, frames(jwt, &vec![verify(&token); 1024]), 0),
+        (jwt, frames(jwt, &vec![verify("a.b.c"); 1024]), 0),
+    ] {
+        let told = send(&mut bench, &owner(), &mut Purse(0), &of(operation, &items));
+        assert_eq!((told.code, told.results.is_empty()), (code, code != 0), "{operation:?}");
+    }
+}
+
 #[test]
 fn every_item_has_its_own_right_rate_and_brake() {
     let mut bench = Bench::new();

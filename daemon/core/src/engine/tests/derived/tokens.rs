@@ -145,10 +145,13 @@ fn a_token_of_another_key_or_made_of_two_is_refused() {
     ] {
         assert_eq!(bench.verify("t", &mixed.join(".")), refused(TokenFault::Signature));
     }
-    // A `kid` of another version, signed by this one.
+    // A `kid` of another version, signed by this one: that other one did not sign it.
     bench.rotate("t", Takeover::Grace);
     let header = String::from_utf8(Base64UrlUnpadded::decode_vec(parts[0]).unwrap()).unwrap();
     let token = forged(&bench, ("t", 2), &header, CLAIMS);
+    assert_eq!(bench.verify("t", &token), refused(TokenFault::Signature));
+    // Not in our own letters it says the same, once it was found to be signed.
+    let token = forged(&bench, ("t", 2), &header.replace(',', ", "), CLAIMS);
     assert_eq!(bench.verify("t", &token), refused(TokenFault::KeyId));
     assert_eq!(bench.verify("none", &token), Err(OperationError::UnknownKey));
 }
@@ -251,6 +254,51 @@ fn versions_in_use_verify_and_others_do_not() {
     bench.brake("t", Brake::Disabled);
     assert_eq!(bench.verify("t", &second), Err(OperationError::KeyDisabled));
     assert_eq!(bench.sign("t", CLAIMS), Err(OperationError::KeyDisabled));
+}
+
+#[test]
+fn a_token_that_names_its_version_has_that_one_tried_others_64_at_most() {
+    let mut bench = Bench::new();
+    let first = bench.sign("t", CLAIMS).unwrap();
+    for _ in 1..64 {
+        bench.rotate("t", Takeover::Grace);
+    }
+    let foreign = forged(&bench, ("t", 1), &header("HS256"), CLAIMS);
+    let good = Ok((1, false, String::from(CLAIMS)));
+    assert_eq!(bench.verify("t", &foreign), good);
+    bench.rotate("t", Takeover::Grace);
+    assert_eq!(bench.verify("t", &foreign), Err(OperationError::TooManyVersions));
+    assert_eq!(bench.verify("t", &first), good);
+    let current = bench.sign("t", CLAIMS).unwrap();
+    assert_eq!(bench.verify("t", &current).unwrap().0, 65);
+    // One letter of the header differs: it is no longer one of ours.
+    let (head, rest) = first.split_once('.').unwrap();
+    let head = String::from_utf8(Base64UrlUnpadded::decode_vec(head).unwrap()).unwrap();
+    let upper = alloc::format!("{}.{rest}", base64(head.replace("JWT", "Jwt").as_bytes()));
+    assert_eq!(bench.verify("t", &upper), Err(OperationError::TooManyVersions));
+    // Whom it names it must be signed by, and what is out of use is nobody.
+    let lied = forged(&bench, ("t", 2), &head, CLAIMS);
+    assert_eq!(bench.verify("t", &lied), refused(TokenFault::Signature));
+    bench.change("t", 1, How::Retire);
+    assert_eq!(bench.verify("t", &first), refused(TokenFault::Signature));
+    assert_eq!(bench.verify("t", &foreign), refused(TokenFault::Signature));
+}
+
+#[test]
+fn the_record_names_the_version_that_signed() {
+    let mut bench = Bench::new();
+    let first = bench.sign("t", CLAIMS).unwrap();
+    bench.rotate("t", Takeover::Grace);
+    let foreign = forged(&bench, ("t", 1), &header("HS256"), CLAIMS);
+    for (token, version) in [(first.as_str(), 1), (&foreign, 1), ("x.y.z", 2)] {
+        let request = JwtVerifyRequest { key: "t", token, leeway_seconds: 0 };
+        assert_eq!(bench.recorded(OperationCode::JwtVerify, &request), (Some(version), false), "{token}");
+    }
+    bench.rotate("i", Takeover::Grace);
+    for every_version in [false, true] {
+        let request = HmacRequest { every_version, ..look_up("i", EMPTY, b"v") };
+        assert_eq!(bench.recorded(OperationCode::Hmac, &request), (Some(2), every_version));
+    }
 }
 
 #[test]
