@@ -52,7 +52,7 @@ fn another_key_opens_what_was_sealed_before() {
     let old = status(&place)["master_fingerprint"].as_str().unwrap().to_owned();
     let done = place.run(&[&ROTATE[..], &["--keep-previous", "old"]].concat(), b"").expect(0);
     let said: Value = serde_json::from_str(&done.line()).unwrap();
-    assert_eq!((&said["schema"], &said["epoch"]), (&"keyagent.master_rotate/1".into(), &2.into()));
+    assert_eq!((&said["schema"], &said["epoch"]), (&"keyagent.master_rotate/1".into(), &3.into()));
     assert_eq!((&said["previous"], &said["to_install"]), (&old.as_str().into(), &Value::Null));
     let now = status(&place);
     assert_eq!((&now["master_fingerprint"], &now["master_next"]), (&said["fingerprint"], &Value::Null));
@@ -238,7 +238,7 @@ fn a_key_that_came_from_elsewhere_is_put_in_place_by_hand() {
     start("next");
     let done = place.run(&by_hand, b"").expect(0);
     let said: Value = serde_json::from_str(&done.line()).unwrap();
-    assert_eq!((&said["to_install"], &said["epoch"]), (&Value::Null, &2.into()));
+    assert_eq!((&said["to_install"], &said["epoch"]), (&Value::Null, &3.into()));
     place.run(&["stop"], b"").expect(0);
     place.sh("keyagent start -q --key-fd 3 3< given").refused(79, "WRONG_MASTER_KEY");
     start("next");
