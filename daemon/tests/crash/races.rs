@@ -57,9 +57,9 @@ fn history(home: &Home) -> Vec<Epoch> {
         }
     });
     let daemon = daemon.unwrap();
-    let values = field.values();
+    let (values, mut client) = (field.values(), daemon.client());
     for (key, version, value) in &values {
-        let opened = daemon.client().decrypt(EMPTY, value).is_ok();
+        let opened = client.decrypt(EMPTY, value).is_ok();
         assert_eq!(Some(opened), before[*key].opens(*version), "version {version} of key {key}");
     }
     println!("{} values", values.len());
