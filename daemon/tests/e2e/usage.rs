@@ -22,7 +22,9 @@ use keyagent_common::{
     },
 };
 
-use crate::support::{Client, Daemon, Home, agent::words, bounded, client, eventually, random_key, unhex};
+use crate::support::{
+    Client, Daemon, Home, agent::words, bounded, client, eventually, log, random_key, unhex,
+};
 
 const MANUAL: u8 = 5;
 
@@ -221,16 +223,24 @@ fn a_lost_or_damaged_file_is_not_known_rather_than_zero() {
 }
 
 #[test]
-fn what_opened_data_lately_is_not_destroyed_without_force() {
+fn what_opened_or_sealed_data_lately_is_not_destroyed_without_force() {
     let home = Home::initialized();
     let daemon = home.start();
     let mut client = daemon.client();
     retired(&mut client, "used", 3);
-    retired(&mut client, "unused", 0);
+    retired(&mut client, "sealed", 0);
+    client.create_key("unused").unwrap();
+    rotate(&mut client, "unused");
+    retire(&mut client, "unused", 1);
     let refused = destroy(&mut client, "used", 1, false);
     assert_eq!(refused.error(), ErrorCode::StillNeeded);
     let said = words(&refused);
     assert!(said.contains("opened data 3 times, the last time less than an hour ago"), "{said}");
+    // What nobody opened yet is there all the same.
+    let refused = destroy(&mut client, "sealed", 1, false);
+    assert_eq!(refused.error(), ErrorCode::StillNeeded);
+    let said = words(&refused);
+    assert!(said.contains("sealed data 1 times, the last time less than an hour ago"), "{said}");
     destroy(&mut client, "unused", 1, false).success().unwrap();
     let body = destroy(&mut client, "used", 1, true).success().unwrap();
     let reply = codec::decode::<KeyDestroyReply<'_>>(&body).unwrap();
@@ -388,4 +398,48 @@ fn every_operation_counts_and_every_item_of_a_batch() {
     client.unlock(&[]).unwrap();
     daemon.kill();
     assert_eq!(counted(&mut home.start().client(), "default"), [(1, 4), (1, 2)]);
+}
+
+#[test]
+fn tokens_and_look_ups_count_for_the_version_that_they_need() {
+    let home = Home::initialized();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    for (key, class) in [("index", 2), ("tokens", 3)] {
+        client.ask::<KeyCreate>(&KeyCreateRequest { key, class, note: "" }).success().unwrap();
+    }
+    let claims = br#"{"sub":"a","exp":4102444800}"#;
+    let body = client.ask::<JwtSign>(&JwtSignRequest { key: "tokens", claims }).success().unwrap();
+    let token = codec::decode::<JwtSignReply<'_>>(&body).unwrap().token.to_owned();
+    let write =
+        HmacRequest { key: "index", context: EMPTY, value: b"x", tag_bytes: 16, every_version: false };
+    client.ask::<HmacTag>(&write).success().unwrap();
+    for key in ["index", "tokens"] {
+        rotate(&mut client, key);
+    }
+    let verify = JwtVerifyRequest { key: "tokens", token: &token, leeway_seconds: 0 };
+    for _ in 0..10 {
+        client.ask::<JwtVerify>(&verify).success().unwrap();
+    }
+    assert_eq!(counted(&mut client, "tokens"), [(1, 10), (0, 0)]);
+    let look_up = HmacRequest { every_version: true, ..write };
+    client.ask::<HmacTag>(&look_up).success().unwrap();
+    assert_eq!(counted(&mut client, "index"), [(1, 1), (0, 1)]);
+    let items: Vec<u8> = (0..)
+        .zip([look_up, write, look_up])
+        .flat_map(|(id, item)| client::request::<HmacTag>(id, &item))
+        .collect();
+    let batch = BatchRequest { operation: HmacTag::CODE as u16, items: &items };
+    client.ask::<Batch>(&batch).success().unwrap();
+    assert_eq!(counted(&mut client, "index"), [(1, 3), (1, 3)]);
+    for (key, times) in [("index", 3), ("tokens", 10)] {
+        retire(&mut client, key, 1);
+        let refused = destroy(&mut client, key, 1, false);
+        assert_eq!(refused.error(), ErrorCode::StillNeeded);
+        assert!(words(&refused).contains(&format!("opened data {times} times")), "{}", words(&refused));
+    }
+    daemon.terminate();
+    let lines = log::lines(&home);
+    let verified = lines.iter().filter(|line| line["event_type"] == "jwt_verify");
+    assert!(verified.clone().count() == 10 && verified.clone().all(|line| line["metadata"]["version"] == 1));
 }
