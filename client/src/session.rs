@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use keyagent_client::{Address, Connection, DataKeySecret, Error, Options};
+use keyagent_client::{Address, Connection, DataKeySecret, Error, Options, effective_uid};
 use keyagent_common::{
     context::Context,
     error::ErrorCode,
@@ -91,6 +91,24 @@ impl<'a> Session<'a> {
         let connection = Connection::open(&self.address()?, self.options()?)?;
         self.console.detail(&format!("socket {}", connection.socket().display()));
         Ok(connection)
+    }
+
+    /// Refuses to hand a key to an agent that was only come across: it must be the own user's, or named.
+    ///
+    /// The search ends at the system's agent when the own one does not run. To ask that for work is one thing; what
+    /// opens a user's keys or backup is not for it.
+    pub(crate) fn check_receiver(&self, connection: &Connection) -> Result<(), Failure> {
+        let (listener, me) = (connection.listener_uid(), effective_uid());
+        if listener == me || self.address()?.is_named() {
+            return Ok(());
+        }
+        let what = "refusing to send a key to the agent of another user";
+        Err(Report::new(ErrorCode::UntrustedAgent, what)
+            .fact("socket", connection.socket().display().to_string())
+            .fact("sent", "nothing")
+            .why(format!("uid {listener} listens there and you are uid {me}"))
+            .fix("keyagent start          (or name the agent that is meant: --socket PATH)")
+            .into())
     }
 
     /// The connection for work on data; an agent is started where that is allowed.

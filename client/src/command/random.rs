@@ -38,6 +38,11 @@ pub(crate) fn run(session: &mut Session<'_>, arguments: &Arguments) -> Result<u8
     if !hex && !base64 && std::io::stdout().is_terminal() {
         return Err(usage("refusing to write random bytes to a terminal").fix("--hex or --base64").into());
     }
+    if session.console.json {
+        return Err(usage("random bytes are no document; without --json they come as they are")
+            .fix("keyagent random N --hex")
+            .into());
+    }
     let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
     let mut drawn = Zeroizing::new(Vec::with_capacity(wanted));
     while drawn.len() < wanted {

@@ -57,6 +57,31 @@ fn a_share_of_another_backup_or_a_mistyped_one_is_named() {
 }
 
 #[test]
+fn a_backup_appears_only_when_its_shares_are_there() {
+    let place = Place::started();
+    place.sh("mkdir ../safe; touch ../safe/b.kabackup.share4").expect(0);
+    let refused = place.sh("keyagent backup create -o ../safe/b.kabackup --shares 3/5");
+    refused.refused(73, "CANNOT_CREATE");
+    assert_eq!(files(&place.work("../safe")).len(), 1, "neither backup nor shares");
+    // Killed at each file that it puts in place: a backup is never there without all shares.
+    for nth in 1..=6 {
+        place.sh("rm -f ../safe/*").expect(0);
+        let script = format!(
+            "strace -qq -o /dev/null -f -e trace=linkat -e inject=linkat:signal=KILL:when={nth} \
+             keyagent backup create -o ../safe/b.kabackup --shares 3/5 2>/dev/null"
+        );
+        place.sh(&script);
+        let left = files(&place.work("../safe"));
+        let backup = left.iter().any(|file| file.ends_with("b.kabackup"));
+        assert!(!backup || left.len() == 6, "{nth}: {left:?}");
+    }
+    place.sh("rm -f ../safe/*; keyagent backup create -o ../safe/b.kabackup --shares 3/5").expect(0);
+    assert_eq!(files(&place.work("../safe")).len(), 6);
+    place.sh("keyagent backup create -o /proc/nope/x --shares 3/5").refused(73, "CANNOT_CREATE");
+    place.sh("keyagent backup create -o - --shares 3/5").refused(64, "USAGE");
+}
+
+#[test]
 fn a_sheet_says_what_to_do_and_its_share_can_be_typed_again() {
     let (place, other) = backed_up();
     let sheet = other.sh("keyagent backup sheet ring.kabackup").expect(0).text();

@@ -105,11 +105,14 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         return Err(cannot_create(&arguments.output, "it exists already").fix("choose another name").into());
     }
     let mut connection = session.connect()?;
+    session.check_receiver(&connection)?;
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
     let places = master::places(arguments.key_file.as_deref(), &status);
     if !arguments.allow_same_folder {
         apart(&arguments.output, &places)?;
     }
+    // Whether it can be written is known before the agent notes that there is a backup.
+    let place = place(&arguments.output)?;
     let key = BackupKey::make()?;
     let (wrapped, numbers);
     let protection = match (arguments.shares, protector(session, arguments, &recipients)?) {
@@ -126,22 +129,21 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     let fetched = fetch(&mut connection, &key, &names)?;
     let sealed_master = sealed_master(session, arguments, (&key, &fetched.master), &places)?;
     let bytes = assemble(&fetched, &key, (&protection, sealed_master.as_ref()), names.is_empty())?;
-    write(&arguments.output, &bytes)?;
-    let header = read_back(&arguments.output, &bytes, &key)?;
+    // The shares first: a backup that nobody can open must never be taken for one.
     let shares = match arguments.shares {
-        // Without its shares nobody can open it.
         Some(sharing) => write_shares(&key, sharing, &arguments.output)?,
         None => Vec::new(),
     };
+    let written = write(place, &arguments.output, &bytes).map_err(Failure::from);
+    let header = written.and_then(|()| read_back(&arguments.output, &bytes, &key)).inspect_err(|_| {
+        sharing::remove(&shares);
+    })?;
     tell(session, arguments, (bytes.len(), shares), header)
 }
 
-/// Writes the shares beside the backup, which is removed again if that fails.
+/// Writes the shares beside the place of the backup.
 fn write_shares(key: &BackupKey, sharing: Sharing, output: &Path) -> Result<Vec<String>, Failure> {
-    let folder = output.parent().unwrap_or(Path::new(""));
-    sharing::write(key, sharing, output, folder).inspect_err(|_| {
-        let _ = std::fs::remove_file(output);
-    })
+    sharing::write(key, sharing, output, output.parent().unwrap_or(Path::new("")))
 }
 
 /// Names as the agent wants them.
@@ -275,9 +277,13 @@ fn assemble(
     })?)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Report> {
+/// An unfinished file in the folder of the backup.
+fn place(path: &Path) -> Result<Temporary, Report> {
+    Temporary::beside(path).map_err(|error| cannot_create(path, error.to_string()))
+}
+
+fn write(mut file: Temporary, path: &Path, bytes: &[u8]) -> Result<(), Report> {
     let refuse = |error: io::Error| cannot_create(path, error.to_string());
-    let mut file = Temporary::beside(path).map_err(refuse)?;
     file.write_all(bytes).map_err(refuse)?;
     file.persist(path, false).map_err(refuse)
 }

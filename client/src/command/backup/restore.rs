@@ -82,7 +82,10 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     let bytes = file::read(&arguments.file)?;
     let backup = file::parse(&bytes, &arguments.file)?;
     let connection = match Connection::open(&session.address()?, session.options()?) {
-        Ok(connection) => Some(connection),
+        Ok(connection) => {
+            session.check_receiver(&connection)?;
+            Some(connection)
+        }
         Err(error @ Error::Unreachable { .. }) => {
             anew::check(arguments, &backup, &error)?;
             None
@@ -94,6 +97,13 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     let keys = contents::read(&backup, &opened.key)?;
     let Some(mut connection) = connection else {
         if arguments.dry_run {
+            if session.console.json {
+                let schema = "keyagent.backup_restore/1";
+                let document =
+                    Document { schema, dry_run: true, new_machine: true, generation: None, keys: &[] };
+                console::print_json(&document)?;
+                return Ok(OK);
+            }
             console::print(&shown::contents(&keys))?;
             session.console.say("there is no keyring here: the machine would begin with these keys");
             return Ok(OK);
@@ -201,19 +211,25 @@ fn finish(
     Ok(OK)
 }
 
-/// Ids of the backup that no key here has.
+/// Ids of the backup that no key here has. The agent does not tell every version of a key with very many: as many of
+/// them as it does not tell count as here, for every page was answered as taken in.
 fn missing(connection: &mut Connection, backup: &Backup<'_>) -> Result<usize, Failure> {
-    let (mut here, mut after) = (BTreeSet::new(), String::new());
+    let (mut here, mut untold, mut after) = (BTreeSet::new(), 0_usize, String::new());
     loop {
         let reply = connection.key_list(&after, u32::MAX)?;
         here.extend(reply.keys.iter().flat_map(|key| key.versions.iter().map(|version| version.key_id)));
+        for key in &reply.keys {
+            let newest = key.versions.last().and_then(|version| usize::try_from(version.number).ok());
+            untold += newest.unwrap_or(0).saturating_sub(key.versions.len());
+        }
         let last = reply.keys.last().map(|key| key.name.to_owned());
         match last {
             Some(last) if reply.more && last > after => after = last,
             _ => break,
         }
     }
-    Ok(backup.key_ids.iter().filter(|id| !here.contains(*id)).count())
+    let unseen = backup.key_ids.iter().filter(|id| !here.contains(*id)).count();
+    Ok(unseen.saturating_sub(untold))
 }
 
 fn same_master(connection: &mut Connection, backup: &Backup<'_>) -> Result<(), Failure> {

@@ -102,14 +102,30 @@ pub(super) fn write(
     if let Some(taken) = places.iter().find(|place| crate::daemon_process::exists(place)) {
         return Err(cannot_create(taken, "it exists already").fix("choose another folder: -o FOLDER").into());
     }
+    let mut written = Vec::new();
     for (share, place) in split.iter().zip(&places) {
-        let refuse = |error: io::Error| cannot_create(place, error.to_string());
-        let text = Zeroizing::new(format!("{}\n", *share.to_text()));
-        let mut file = Temporary::beside(place).map_err(refuse)?;
-        file.write_all(text.as_bytes()).map_err(refuse)?;
-        file.persist(place, false).map_err(refuse)?;
+        write_one(share, place).inspect_err(|_| remove(&written))?;
+        written.push(place.display().to_string());
     }
-    Ok(places.iter().map(|place| place.display().to_string()).collect())
+    Ok(written)
+}
+
+fn write_one(share: &Share, place: &Path) -> Result<(), Report> {
+    let refuse = |error: io::Error| {
+        cannot_create(place, error.to_string())
+            .fix("make room there, or choose another folder; no share was kept")
+    };
+    let text = Zeroizing::new(format!("{}\n", *share.to_text()));
+    let mut file = Temporary::beside(place).map_err(refuse)?;
+    file.write_all(text.as_bytes()).map_err(refuse)?;
+    file.persist(place, false).map_err(refuse)
+}
+
+/// Removes shares that were written just now: they are of no use.
+pub(super) fn remove(files: &[String]) {
+    for file in files {
+        let _ = std::fs::remove_file(file);
+    }
 }
 
 /// The key of a backup, out of the shares in these files.
