@@ -117,7 +117,8 @@ impl Sheet {
         rows.extend(labelled("policy", self.policy.lines()));
         rows.extend(labelled("access", key.access.iter().map(|subject| escape(subject))));
         let versions = key.versions.iter().flat_map(|version| self.version_lines(version, whole_ids));
-        rows.extend(labelled("versions", versions));
+        let more = key.has_more_versions().then(|| "older versions are not shown".to_owned());
+        rows.extend(labelled("versions", more.into_iter().chain(versions)));
         rows.into_iter().fold(String::new(), |mut text, (label, value)| {
             let _ = writeln!(text, "{}", format!("{label:<11} {value}").trim_end());
             text

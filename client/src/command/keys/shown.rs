@@ -27,6 +27,7 @@ pub(crate) struct KeyDocument {
     pub(crate) due_reason: Option<String>,
     pub(super) note: Option<String>,
     pub(super) access: Vec<String>,
+    /// Of very many the agent tells the newest ones, and those that are in use.
     pub(crate) versions: Vec<VersionDocument>,
     /// Whether it is rotated by itself when that is due.
     pub(super) rotates: bool,
@@ -69,10 +70,22 @@ impl KeyDocument {
         }
     }
 
+    /// Whether there are more versions than the agent told: the numbers have no gap, for none is ever taken away.
+    pub(crate) fn has_more_versions(&self) -> bool {
+        let last = self.versions.last().map_or(0, |version| version.number);
+        usize::try_from(last).is_ok_and(|last| last > self.versions.len())
+    }
+
     /// As people read it: of a key whose every secret is gone only the name is left.
     pub(super) fn standing_shown(&self) -> &'static str {
         let gone = |version: &VersionDocument| version.state == "destroyed";
         if !self.versions.is_empty() && self.versions.iter().all(gone) { "destroyed" } else { self.standing }
+    }
+
+    /// How many versions it has.
+    fn count_shown(&self) -> String {
+        let more = if self.has_more_versions() { "+" } else { "" };
+        format!("{}{more}", self.versions.len())
     }
 
     /// When it is to be rotated, and why unless that was planned.
@@ -212,7 +225,7 @@ pub(super) fn table(console: &Console, keys: &[KeyDocument], now: u64) -> String
             "{:<name$}  {:<class$}  {standing}  {environment:<place$}  {:>8}  {}  {}  {}",
             escape(&key.name),
             class_word(key.class),
-            key.versions.len(),
+            key.count_shown(),
             key.created_at.get(..10).unwrap_or_default(),
             if overdue { console.paint(Color::Red, &words) } else { words },
             key.remarks(),
@@ -285,6 +298,20 @@ pub(super) mod tests {
              openai   message  active       production          3  2027-01-15  OVERDUE 3 d (personnel)  \
              version 1 can be retired: unused for 41 days · version 3 is staged · mine\\u{1b}[2J\n"
         );
+    }
+
+    #[test]
+    fn versions_that_are_not_told_are_not_counted_as_all() {
+        let of = |numbers: &[u32]| {
+            let versions = numbers.iter().map(|number| version(*number, 3, 0)).collect();
+            let document = KeyDocument::new(&KeyEntry { versions, ..key() }, NOW);
+            (document.count_shown(), document.has_more_versions())
+        };
+        assert_eq!(of(&[]), ("0".into(), false));
+        assert_eq!(of(&[1, 2, 3]), ("3".into(), false));
+        assert_eq!(of(&[2, 3]), ("2+".into(), true));
+        // An old one that is in use is told all the same.
+        assert_eq!(of(&[1, 4, 5]), ("3+".into(), true));
     }
 
     #[test]

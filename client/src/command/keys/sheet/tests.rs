@@ -81,6 +81,18 @@ fn a_sheet_says_all_that_an_operator_asks_for() {
 }
 
 #[test]
+fn versions_that_were_not_told_are_told_of() {
+    let shown = |numbers: [u32; 2]| {
+        let mut reply = reply();
+        reply.key.versions = numbers.map(|number| version(number, 3, 0)).to_vec();
+        Sheet::new(&reply, NOW).text("active", false, NOW)
+    };
+    let text = shown([41, 42]);
+    assert!(text.contains("versions    older versions are not shown\n            41  grace"), "{text}");
+    assert!(!shown([1, 2]).contains("not shown"));
+}
+
+#[test]
 fn documents_have_the_fields_that_scripts_rely_on() {
     let document = serde_json::to_value(Sheet::new(&reply(), NOW)).unwrap();
     let fields = |value: &serde_json::Value| {
