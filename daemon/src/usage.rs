@@ -367,3 +367,25 @@ pub(crate) fn close(shared: &Shared, key: &Key) {
         alarm::failed(shared, "usage_not_recorded", &report);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_is_recent_for_30_days_and_in_the_future() {
+        let (now, month) = (1_800_000_000, 30 * 24 * 3600);
+        for (at, recent) in [
+            (0, false),
+            (1, false),
+            (now - month, false),
+            (now - month + 1, true),
+            (now, true),
+            // A clock was ahead when it was used.
+            (now + 10 * 12 * month, true),
+            (u64::MAX, true),
+        ] {
+            assert_eq!(is_recent(at, now), recent, "{at}");
+        }
+    }
+}
