@@ -5,6 +5,8 @@
 
 mod files;
 mod keys;
+mod lock;
+mod needed;
 mod place;
 mod plan;
 mod rotate;

@@ -1,5 +1,7 @@
 //! `keyagent master rotate`: another master key, wherever it was interrupted, and never a state that does not start.
 
+mod attacks;
+
 use std::{fs, process::Command};
 
 use nix::sys::signal::{Signal, kill};
@@ -93,7 +95,7 @@ fn nothing_is_done_unasked_and_a_plan_can_be_seen() {
     let before = place.snapshot();
     place.run(&["master", "rotate"], b"").refused(64, "USAGE");
     let plan = place.run(&["master", "rotate", "--dry-run"], b"").expect(0).text();
-    assert_eq!(plan.lines().count(), 5, "{plan}");
+    assert_eq!(plan.lines().count(), 6, "{plan}");
     let nothing = place.run(&["master", "rotate", "--abandon", "--dry-run"], b"").expect(0).text();
     assert!(nothing.ends_with("nothing to do\n"), "{nothing}");
     fs::write(place.work("other"), format!("{}\n", "5a6b".repeat(16))).unwrap();
@@ -135,9 +137,10 @@ fn killed_anywhere_the_agent_starts_and_the_same_command_goes_on() {
             "close",
             "newfstatat",
             "write",
+            "unlink",
         ]
     } else {
-        &["linkat", "rename", "fsync", "sendmsg"]
+        &["linkat", "rename", "fsync", "sendmsg", "unlink"]
     };
     let mut seen = [0; 3];
     for call in calls {

@@ -17,6 +17,8 @@ pub(super) struct Place {
     pub(super) key_file: Option<PathBuf>,
     /// Where the next key is until it is in use.
     pub(super) next: PathBuf,
+    /// Where the replaced key stays until the rotation is finished; none if somebody else installs the next one.
+    pub(super) replaced: Option<PathBuf>,
     /// The agent reads this very file again by itself.
     pub(super) read_by_agent: bool,
 }
@@ -35,7 +37,7 @@ pub(super) fn place(
         let read_by_agent = named.is_none();
         let next =
             std::path::absolute(next).map_err(|error| usage("not a usable path").why(error.to_string()))?;
-        return Ok(Place { key_file: named, next, read_by_agent });
+        return Ok(Place { key_file: named, next, replaced: None, read_by_agent });
     }
     let needs_a_hand = |why: &str| {
         usage("the next master key has to be put in its place by hand")
@@ -54,5 +56,6 @@ pub(super) fn place(
     files::check_alone(&key_file)?;
     let protected = crate::key_file::holds_protected(&key_file);
     let read_by_agent = source.as_deref() == Some(&key_file) && !protected;
-    Ok(Place { next: files::next_beside(&key_file), key_file: Some(key_file), read_by_agent })
+    let (next, replaced) = (files::next_beside(&key_file), Some(files::replaced_beside(&key_file)));
+    Ok(Place { key_file: Some(key_file), next, replaced, read_by_agent })
 }

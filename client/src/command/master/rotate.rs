@@ -17,6 +17,8 @@ use serde::Serialize;
 use super::{
     files,
     keys::Passphrases,
+    lock::Lock,
+    needed,
     place::{Place, place},
     plan::{self, Print, Seen, Step},
 };
@@ -89,6 +91,8 @@ struct Work<'s> {
     /// What the key file in use holds, until it is needed.
     current: Option<Content>,
     next: Option<MasterKey>,
+    /// The next key, if it is known which one that is.
+    target: Option<Print>,
     reply: Option<MasterRotateReply>,
 }
 
@@ -103,9 +107,17 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
             .fix("keyagent unlock")
             .into());
     }
-    let place = place(arguments.key_file.as_deref(), arguments.new_key_file.as_deref(), &status)?;
+    let found = |status: &AgentStatus| {
+        place(arguments.key_file.as_deref(), arguments.new_key_file.as_deref(), status)
+    };
+    let place = found(&status)?;
+    // Who only looks keeps nobody out. What was seen before the lock does not count.
+    let _lock = if arguments.dry_run { None } else { Lock::take(&place.next)? };
+    let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
+    let place = found(&status).and_then(|again| same_place(&place, again))?;
     let current = place.key_file.as_deref().map(files::read).transpose()?.flatten();
     let next_file = files::read(&place.next)?;
+    let replaced = place.replaced.as_deref().map(files::read).transpose()?.flatten();
     let unknown =
         || Report::new(ErrorCode::ProtocolMismatch, "the agent does not say which master key it has");
     let seen = Seen {
@@ -113,9 +125,17 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         next: status.next_fingerprint(),
         file: current.as_ref().map(|(_, print)| *print),
         next_file: next_file.as_ref().map(|(_, print)| *print),
+        replaced: replaced.as_ref().map(|(_, print)| *print),
         installed_by_hand: arguments.new_key_file.is_some(),
     };
     let steps = if arguments.abandon { plan::abandonment(&seen)? } else { plan::rotation(&seen)? };
+    let contents = [&current, &next_file, &replaced].map(|file| file.as_ref().map(|(content, _)| content));
+    needed::passphrases(
+        &contents,
+        arguments.passphrase_fd.is_some(),
+        arguments.new_passphrase || arguments.new_passphrase_fd.is_some(),
+    )?;
+    needed::same_kind(&contents, &steps, &place.next)?;
     if arguments.dry_run || steps.is_empty() {
         tell_plan(session, &seen, &place, &steps)?;
         return Ok(OK);
@@ -131,6 +151,7 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         previous: seen.in_use,
         current: current.map(|(content, _)| content),
         next: None,
+        target: seen.next.or_else(|| (steps.first() == Some(&Step::Finish)).then_some(seen.in_use)),
         reply: None,
     };
     for step in &steps {
@@ -139,6 +160,18 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     }
     work.tell(&steps)?;
     Ok(OK)
+}
+
+/// The place where the keys are now, if it is the one that was locked.
+fn same_place(locked: &Place, again: Place) -> Result<Place, Failure> {
+    if locked.next == again.next {
+        return Ok(again);
+    }
+    Err(Report::new(ErrorCode::Busy, "the agent has its key from another file all at once")
+        .fact("file", again.next.display().to_string())
+        .why("it was started again meanwhile")
+        .fix("run this again")
+        .into())
 }
 
 /// A master key goes to the own agent, or to one that was named.
@@ -207,8 +240,10 @@ impl Work<'_> {
             Step::Begin => self.begin(),
             Step::Install => self.install(),
             Step::Finish => self.finish(),
+            Step::PutBack => self.put_back(),
             Step::Abandon => self.abandon(),
-            Step::Forget => files::forget(&self.place.next),
+            Step::Forget => self.remove(&self.place.next.clone()),
+            Step::Discard => self.discard(),
         }
     }
 
@@ -237,20 +272,30 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Nothing is replaced before it is known that the next key can be opened and sent, if it will have to be.
     fn install(&mut self) -> Result<(), Failure> {
-        let Some(key_file) = &self.place.key_file else { return Ok(()) };
+        if self.sends_next() {
+            self.open_next()?;
+        }
+        let (Some(key_file), Some(replaced)) = (&self.place.key_file, &self.place.replaced) else {
+            return Ok(());
+        };
         let Some((_, print)) = files::read(&self.place.next)? else {
             return Err(no_next(&self.place.next).into());
         };
+        let Some((_, before)) = files::read(key_file)? else { return Err(no_next(key_file).into()) };
         if let Some(copy) = &self.arguments.keep_previous {
-            let Some((_, before)) = files::read(key_file)? else { return Err(no_next(key_file).into()) };
             files::keep(key_file, copy, &before)?;
         }
-        files::install(&self.place.next, key_file, &print)
+        files::install(&self.place.next, key_file, replaced, &print)
+    }
+
+    fn sends_next(&self) -> bool {
+        !self.place.read_by_agent || self.arguments.new_key_file.is_some()
     }
 
     fn finish(&mut self) -> Result<(), Failure> {
-        let sends = !self.place.read_by_agent || self.arguments.new_key_file.is_some();
+        let sends = self.sends_next();
         if sends {
             self.open_next()?;
         }
@@ -259,6 +304,42 @@ impl Work<'_> {
             _ => &[],
         };
         self.reply = Some(self.connection.master_rotate(MasterStep::Finish, &[], next)?);
+        Ok(())
+    }
+
+    /// The replaced key goes, unless it is to be kept: the agent has just said that the next one opens the keyring.
+    fn discard(&mut self) -> Result<(), Failure> {
+        let Some(replaced) = self.place.replaced.clone() else { return Ok(()) };
+        let Some((_, print)) = files::read(&replaced)? else { return Ok(()) };
+        if let Some(copy) = self.arguments.keep_previous.as_ref().filter(|_| !self.arguments.abandon) {
+            files::keep(&replaced, copy, &print)?;
+        }
+        self.remove(&replaced)
+    }
+
+    /// Removes a file that no key in use needs, by what agent and key file say now, not by what was planned.
+    fn remove(&mut self, path: &Path) -> Result<(), Failure> {
+        let Some((_, goes)) = files::read(path)? else { return Ok(()) };
+        let status = AgentStatus::from(self.connection.call::<Status>(&Empty {})?);
+        let needed = [status.fingerprint(), status.next_fingerprint()].contains(&Some(goes));
+        let stays = self.place.key_file.as_deref().map(files::read).transpose()?.flatten();
+        if needed && stays.is_none_or(|(_, print)| print != goes) {
+            return Err(needed::only_file(path, &goes).into());
+        }
+        files::forget(path)
+    }
+
+    /// Both keys stay in a file each, and the replaced one is known to open before it is needed.
+    fn put_back(&mut self) -> Result<(), Failure> {
+        let (Some(key_file), Some(replaced)) = (&self.place.key_file, &self.place.replaced) else {
+            return Ok(());
+        };
+        let Some((content, print)) = files::read(replaced)? else {
+            return Err(no_next(replaced).into());
+        };
+        drop(self.passphrases.open(content, replaced)?);
+        files::install(replaced, key_file, &self.place.next, &print)?;
+        self.current = None;
         Ok(())
     }
 
@@ -287,7 +368,9 @@ impl Work<'_> {
         }
         let places = [Some(&self.place.next), self.place.key_file.as_ref()];
         for path in places.into_iter().flatten() {
-            if let Some((content, _)) = files::read(path)? {
+            if let Some((content, print)) = files::read(path)?
+                && self.target.is_none_or(|target| target == print)
+            {
                 self.next = Some(self.passphrases.open(content, path)?);
                 return Ok(());
             }
@@ -337,7 +420,7 @@ impl Work<'_> {
             "the master key is {new} now, in {key_file}; copies of the old key file open nothing new"
         ));
         say("make a new backup: keyagent backup create; those from before need the old master key as ever");
-        if self.arguments.keep_previous.is_none() && steps.contains(&Step::Install) {
+        if self.arguments.keep_previous.is_none() && steps.contains(&Step::Discard) {
             say("no copy of the old master key was kept here: for backups from before keep the one you have");
         }
         say(
