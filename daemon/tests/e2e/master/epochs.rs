@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use keyagent_common::{context::EMPTY, op::MasterStep};
+use keyagent_common::{context::EMPTY, error::ErrorCode, op::MasterStep};
 
-use super::{install, new_key, rotate, take, verify};
+use super::{ask, install, new_key, rotate, take, verify};
 use crate::support::{Home, log, snapshot};
 
 /// A log of five epochs, each of the odd ones with starts, unlocks and requests in it: two rotations.
@@ -124,6 +124,15 @@ fn a_pin_that_could_not_be_written_is_written_before_the_next_keyring() {
     // As a full disk would have left it.
     fs::write(home.state_file("audit.pin"), old).unwrap();
     install(&home, &next);
+    // While it cannot be written, no further epoch begins: that pin would be one of two epochs before.
+    let keyring = fs::read(home.state_file("keyring")).unwrap();
+    let in_the_way = home.state_file("audit.pin.tmp");
+    let _ = fs::remove_file(&in_the_way);
+    fs::create_dir_all(in_the_way.join("x")).unwrap();
+    let refused = ask(&mut daemon.client(), MasterStep::Finish, &[], &[]);
+    assert_eq!(refused.error(), ErrorCode::StoreFailed);
+    assert_eq!(fs::read(home.state_file("keyring")).unwrap(), keyring);
+    fs::remove_dir_all(&in_the_way).unwrap();
     take(&mut daemon.client(), MasterStep::Finish, &[], &[]);
     daemon.kill();
     let _ = fs::remove_file(home.socket());
