@@ -308,8 +308,7 @@ fn rotation(shared: &Shared) -> Outcome {
     let EngineState::Unlocked(engine) = &*guard else {
         return (CheckResult::Ok, "not known while locked".into());
     };
-    let is_overdue =
-        |key: &&keyagent_core::keyring::Key| rotation_due(key).is_some_and(|(at, _)| at <= now);
+    let is_overdue = |key: &&keyagent_core::keyring::Key| rotation_due(key).is_some_and(|(at, _)| at <= now);
     let overdue: Vec<&str> =
         engine.keyring().keys().iter().filter(is_overdue).map(|key| key.name.as_str()).take(5).collect();
     if overdue.is_empty() {

@@ -42,7 +42,10 @@ impl Rule {
     ) -> bool {
         self.allow.contains(operation)
             && kind(operation) != Kind::Agent
-            && self.keys_for(asked_for).iter().any(|pattern| is_without_key(operation) || pattern.matches(key))
+            && self
+                .keys_for(asked_for)
+                .iter()
+                .any(|pattern| is_without_key(operation) || pattern.matches(key))
     }
 
     /// The keys it is about: its own, or those on which it may ask for that caller.
