@@ -10,6 +10,7 @@ mod needed;
 mod place;
 mod plan;
 mod rotate;
+mod said;
 
 use clap::{Args, Subcommand};
 

@@ -25,7 +25,7 @@ const TRIES: u32 = 8;
 pub(super) struct Lock {
     path: PathBuf,
     /// Held until the name is gone.
-    _file: Flock<File>,
+    file: Flock<File>,
 }
 
 impl Lock {
@@ -52,7 +52,7 @@ impl Lock {
                 Ok(file) => file,
             };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) if is_named(&file, &path) => return Ok(Some(Self { path, _file: file })),
+                Ok(file) if is_named(&file, &path) => return Ok(Some(Self { path, file })),
                 Ok(_) => {}
                 Err((_, Errno::EWOULDBLOCK)) => return Err(busy(&path)),
                 Err((_, errno)) => return Err(no_lock(&path, &errno.into())),
@@ -64,7 +64,9 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if is_named(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -111,6 +113,6 @@ mod tests {
         // Somebody took the file away: it is no longer the one that others lock.
         fs::remove_file(&second.path).unwrap();
         fs::write(&second.path, "").unwrap();
-        assert!(!is_named(&second._file, &second.path));
+        assert!(!is_named(&second.file, &second.path));
     }
 }

@@ -7,12 +7,10 @@ use clap::Args;
 use keyagent_client::{Connection, effective_uid};
 use keyagent_common::{
     error::ErrorCode,
-    fingerprint,
     op::{Empty, MasterRotateReply, MasterStep, Status},
     report::Report,
 };
 use secrecy::ExposeSecret;
-use serde::Serialize;
 
 use super::{
     files,
@@ -21,12 +19,12 @@ use super::{
     needed,
     place::{Place, place},
     plan::{self, Print, Seen, Step},
+    said,
 };
 use crate::{
     agent_status::AgentStatus,
     command::OK,
-    console,
-    failure::{Failure, usage},
+    failure::Failure,
     key_file::{Content, MasterKey},
     passphrase,
     session::Session,
@@ -44,7 +42,7 @@ pub(super) struct Arguments {
     new_key_file: Option<PathBuf>,
     /// Keep the key that is replaced in this file: backups from before need it
     #[arg(long, value_name = "FILE", conflicts_with = "new_key_file")]
-    keep_previous: Option<PathBuf>,
+    pub(super) keep_previous: Option<PathBuf>,
     /// Take the passphrase of the key in use from this open descriptor instead of asking
     #[arg(long, value_name = "N")]
     passphrase_fd: Option<u32>,
@@ -65,35 +63,20 @@ pub(super) struct Arguments {
     yes: bool,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: &'static str,
-    dry_run: bool,
-    steps: Vec<&'static str>,
-    previous: String,
-    fingerprint: Option<String>,
-    master_id: Option<String>,
-    epoch: Option<u32>,
-    generation: Option<u64>,
-    key_file: &'a str,
-    /// The next key waits in this file for somebody to install it.
-    to_install: Option<&'a str>,
-}
-
 /// A rotation on the way.
-struct Work<'s> {
-    session: &'s Session<'s>,
-    arguments: &'s Arguments,
+pub(super) struct Work<'s> {
+    pub(super) session: &'s Session<'s>,
+    pub(super) arguments: &'s Arguments,
     connection: Connection,
     passphrases: Passphrases<'s>,
-    place: Place,
-    previous: Print,
+    pub(super) place: Place,
+    pub(super) previous: Print,
     /// What the key file in use holds, until it is needed.
     current: Option<Content>,
     next: Option<MasterKey>,
     /// The next key, if it is known which one that is.
     target: Option<Print>,
-    reply: Option<MasterRotateReply>,
+    pub(super) reply: Option<MasterRotateReply>,
 }
 
 pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Failure> {
@@ -107,14 +90,50 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
             .fix("keyagent unlock")
             .into());
     }
-    let found = |status: &AgentStatus| {
-        place(arguments.key_file.as_deref(), arguments.new_key_file.as_deref(), status)
-    };
-    let place = found(&status)?;
+    let place = place(arguments.key_file.as_deref(), arguments.new_key_file.as_deref(), &status)?;
     // Who only looks keeps nobody out. What was seen before the lock does not count.
     let _lock = if arguments.dry_run { None } else { Lock::take(&place.next)? };
+    let Found { place, seen, current, steps } = look(&mut connection, arguments, &place)?;
+    if arguments.dry_run || steps.is_empty() {
+        said::tell_plan(session, &seen, &place, &steps)?;
+        return Ok(OK);
+    }
+    said::confirm(session, arguments.yes, &seen, &steps)?;
+    let (descriptor, another) = (arguments.passphrase_fd, arguments.new_passphrase);
+    let mut work = Work {
+        session,
+        arguments,
+        passphrases: Passphrases::new(session, descriptor, another, arguments.new_passphrase_fd),
+        connection,
+        place,
+        previous: seen.replaced.filter(|_| !arguments.abandon).unwrap_or(seen.in_use),
+        current,
+        next: None,
+        target: seen.next.or_else(|| (steps.first() == Some(&Step::Finish)).then_some(seen.in_use)),
+        reply: None,
+    };
+    for step in &steps {
+        work.take(*step)?;
+        session.console.detail(step.as_str());
+    }
+    work.tell(&steps)?;
+    Ok(OK)
+}
+
+/// What there is, and what is to be done.
+struct Found {
+    place: Place,
+    seen: Seen,
+    /// What the key file in use holds.
+    current: Option<Content>,
+    steps: Vec<Step>,
+}
+
+/// Looks at agent and files, and decides; refuses what is known to end badly.
+fn look(connection: &mut Connection, arguments: &Arguments, locked: &Place) -> Result<Found, Failure> {
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
-    let place = found(&status).and_then(|again| same_place(&place, again))?;
+    let place = place(arguments.key_file.as_deref(), arguments.new_key_file.as_deref(), &status)?;
+    let place = same_place(locked, place)?;
     let current = place.key_file.as_deref().map(files::read).transpose()?.flatten();
     let next_file = files::read(&place.next)?;
     let replaced = place.replaced.as_deref().map(files::read).transpose()?.flatten();
@@ -136,30 +155,7 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
         arguments.new_passphrase || arguments.new_passphrase_fd.is_some(),
     )?;
     needed::same_kind(&contents, &steps, &place.next)?;
-    if arguments.dry_run || steps.is_empty() {
-        tell_plan(session, &seen, &place, &steps)?;
-        return Ok(OK);
-    }
-    confirm(session, arguments, &seen, &steps)?;
-    let (descriptor, another) = (arguments.passphrase_fd, arguments.new_passphrase);
-    let mut work = Work {
-        session,
-        arguments,
-        passphrases: Passphrases::new(session, descriptor, another, arguments.new_passphrase_fd),
-        connection,
-        place,
-        previous: seen.in_use,
-        current: current.map(|(content, _)| content),
-        next: None,
-        target: seen.next.or_else(|| (steps.first() == Some(&Step::Finish)).then_some(seen.in_use)),
-        reply: None,
-    };
-    for step in &steps {
-        work.take(*step)?;
-        session.console.detail(step.as_str());
-    }
-    work.tell(&steps)?;
-    Ok(OK)
+    Ok(Found { place, seen, current: current.map(|(content, _)| content), steps })
 }
 
 /// The place where the keys are now, if it is the one that was locked.
@@ -185,52 +181,6 @@ fn check_receiver(session: &Session<'_>, connection: &Connection) -> Result<(), 
         .why(format!("uid {listener} listens there and you are uid {me}"))
         .fix("name the agent whose master key is meant with --socket")
         .into())
-}
-
-/// Asks before anything is made; where nobody can be asked, it has to be said on the command line.
-fn confirm(session: &Session<'_>, arguments: &Arguments, seen: &Seen, steps: &[Step]) -> Result<(), Failure> {
-    if arguments.yes {
-        return Ok(());
-    }
-    if !session.console.can_ask() {
-        return Err(usage("not asked, so nothing was done")
-            .why("another master key opens the keyring afterwards, and backups of the old one do not open it")
-            .fix("add --yes          (or look first: --dry-run)")
-            .into());
-    }
-    let mut question = format!("Master key {}:\n", fingerprint::short(&seen.in_use));
-    for step in steps {
-        question.extend(["  ", step.as_str(), "\n"]);
-    }
-    let answer = console::ask(&format!("{question}Go on? (yes/no)"), "no")?;
-    if matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes") {
-        return Ok(());
-    }
-    Err(usage("nothing was done").into())
-}
-
-fn tell_plan(session: &Session<'_>, seen: &Seen, place: &Place, steps: &[Step]) -> Result<(), Failure> {
-    let key_file = place.key_file.as_deref().unwrap_or(&place.next).display().to_string();
-    if session.console.json {
-        return console::print_json(&Document {
-            schema: "keyagent.master_rotate/1",
-            dry_run: true,
-            steps: steps.iter().map(|step| step.as_str()).collect(),
-            previous: fingerprint::full(&seen.in_use),
-            fingerprint: None,
-            master_id: None,
-            epoch: None,
-            generation: None,
-            key_file: &key_file,
-            to_install: None,
-        });
-    }
-    let mut lines = vec![format!("master {}   from {key_file}", fingerprint::short(&seen.in_use))];
-    lines.extend(steps.iter().zip(1..).map(|(step, number)| format!("{number}. {}", step.as_str())));
-    if steps.is_empty() {
-        lines.push("nothing to do".to_owned());
-    }
-    console::print(&(lines.join("\n") + "\n"))
 }
 
 impl Work<'_> {
@@ -376,56 +326,6 @@ impl Work<'_> {
             }
         }
         Err(no_next(&self.place.next).into())
-    }
-
-    fn tell(&self, steps: &[Step]) -> Result<(), Failure> {
-        let Some(reply) = &self.reply else { return Ok(()) };
-        let waits = Some(&self.place.next).filter(|_| reply.masters.len() > 1);
-        let to_install = waits.map(|path| path.display().to_string());
-        let now = reply.masters.last().copied().unwrap_or(self.previous);
-        let key_file = self.place.key_file.as_deref().unwrap_or(&self.place.next).display().to_string();
-        if self.session.console.json {
-            return console::print_json(&Document {
-                schema: "keyagent.master_rotate/1",
-                dry_run: false,
-                steps: steps.iter().map(|step| step.as_str()).collect(),
-                previous: fingerprint::full(&self.previous),
-                fingerprint: Some(fingerprint::full(&now)),
-                master_id: Some(fingerprint::short(&now)),
-                epoch: Some(reply.epoch),
-                generation: Some(reply.generation),
-                key_file: &key_file,
-                to_install: to_install.as_deref(),
-            });
-        }
-        console::print(&format!("{} {}\n", fingerprint::full(&now), fingerprint::short(&now)))?;
-        self.advise(steps, &now, to_install.as_deref(), &key_file);
-        Ok(())
-    }
-
-    fn advise(&self, steps: &[Step], now: &Print, to_install: Option<&str>, key_file: &str) {
-        let (old, new) = (fingerprint::short(&self.previous), fingerprint::short(now));
-        let say = |text: &str| self.session.console.say(text);
-        if let Some(next) = to_install {
-            say(&format!("both {old} and {new} open the keyring now; the next master key is in {next}"));
-            say("put it where the agent reads its key, restart the agent, then run this again to finish:");
-            say(&format!("keyagent master rotate --new-key-file {next}"));
-            return;
-        }
-        if steps.contains(&Step::Abandon) {
-            say(&format!("master key {new} stays; the rotation was given up"));
-            return;
-        }
-        say(&format!(
-            "the master key is {new} now, in {key_file}; copies of the old key file open nothing new"
-        ));
-        say("make a new backup: keyagent backup create; those from before need the old master key as ever");
-        if self.arguments.keep_previous.is_none() && steps.contains(&Step::Discard) {
-            say("no copy of the old master key was kept here: for backups from before keep the one you have");
-        }
-        say(
-            "if the old key may be known to somebody, rotate every key as well: old key and old keyring open each other",
-        );
     }
 }
 

@@ -140,7 +140,7 @@ fn one_command_at_a_time_changes_the_files() {
     let before = key(&place);
     let mut slow = traced(&place, "rename:delay_enter=6000000:when=1", "keyagent master rotate --yes");
     let slow = slow.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !beside(&place.key(), ".replaced").exists() {
         assert!(Instant::now() < deadline, "it never got to the rename");
         thread::sleep(Duration::from_millis(20));
