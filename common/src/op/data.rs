@@ -3,8 +3,6 @@
 //! Every one takes a context (canonical bytes, see [`crate::context`]); `Debug` of a payload shows its
 //! length only.
 
-use core::fmt;
-
 use super::{Operation, OperationCode};
 use crate::codec::{BorrowDecode, Encode};
 
@@ -150,14 +148,9 @@ pub struct DataKeyOpenReply<'a> {
     pub plain: &'a [u8],
 }
 
-/// `Debug` that shows only how long a payload is.
-macro_rules! redacted_debug {
-    ($($type:ident.$field:ident),*) => {$(
-        impl fmt::Debug for $type<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($type), "({} bytes)"), self.$field.len())
-            }
-        }
-    )*};
-}
-redacted_debug!(EncryptRequest.plaintext, DecryptReply.plaintext, DataKeyReply.plain, DataKeyOpenReply.plain);
+super::redacted::redacted_debug!(
+    EncryptRequest.plaintext,
+    DecryptReply.plaintext,
+    DataKeyReply.plain,
+    DataKeyOpenReply.plain
+);

@@ -3,7 +3,6 @@
 //! `Debug` of a payload shows its length only.
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use super::{Operation, OperationCode};
 use crate::codec::{BorrowDecode, Encode};
@@ -213,17 +212,7 @@ pub struct BatchReply<'a> {
     pub results: &'a [u8],
 }
 
-/// `Debug` that shows only how long a payload is.
-macro_rules! redacted_debug {
-    ($($type:ident.$field:ident),*) => {$(
-        impl fmt::Debug for $type<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($type), "({} bytes)"), self.$field.len())
-            }
-        }
-    )*};
-}
-redacted_debug!(
+super::redacted::redacted_debug!(
     HmacRequest.value,
     JwtSignRequest.claims,
     JwtSignReply.token,

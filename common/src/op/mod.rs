@@ -9,6 +9,7 @@ mod keys;
 mod life;
 mod oversight;
 mod recovery;
+mod redacted;
 
 pub use agent::{
     Check, CheckResult, FEATURE_BATCH, FEATURE_ON_BEHALF_OF, Field, Health, HealthReply, Hello, HelloReply,

@@ -4,7 +4,6 @@
 //! (docs/FORMATS.md, "Backup"). `Debug` of a key shows its length only.
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use super::{Operation, OperationCode};
 use crate::codec::{BorrowDecode, Encode};
@@ -150,14 +149,8 @@ pub struct MasterRotateReply {
     pub generation: u64,
 }
 
-/// `Debug` that shows no key.
-macro_rules! redacted_debug {
-    ($($type:ident.$field:ident),*) => {$(
-        impl fmt::Debug for $type<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($type), "({} bytes)"), self.$field.len())
-            }
-        }
-    )*};
-}
-redacted_debug!(BackupCreateRequest.backup_key, BackupRestoreRequest.page, MasterRotateRequest.next);
+super::redacted::redacted_debug!(
+    BackupCreateRequest.backup_key,
+    BackupRestoreRequest.page,
+    MasterRotateRequest.next
+);
