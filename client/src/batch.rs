@@ -7,7 +7,10 @@ use keyagent_common::{
     context::Context,
     frame::{HEADER_BYTES, Header, MAX_BODY_BYTES},
     name::KeyName,
-    op::{Batch, BatchRequest, Decrypt, DecryptRequest, Encrypt, EncryptRequest, Rewrap, RewrapRequest},
+    op::{
+        Batch, BatchRequest, Decrypt, DecryptRequest, Encrypt, EncryptRequest, FEATURE_BATCH, Rewrap,
+        RewrapRequest,
+    },
 };
 use zeroize::Zeroizing;
 
@@ -17,8 +20,6 @@ use crate::{
     pipeline::refused,
 };
 
-/// Bit of `features` of `hello`: the daemon takes batches (docs/PROTOCOL.md, section 5, `batch`).
-const FEATURE_BATCH: u64 = 1 << 1;
 /// What stands around the items in a batch's frame, and around its results.
 const AROUND_ITEMS: usize = 16;
 /// Room for the reply to an item that is refused.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use keyagent_client::{Connection, effective_uid};
+use keyagent_client::Connection;
 use keyagent_common::{
     error::ErrorCode,
     op::{Empty, MasterRotateReply, MasterStep, Status},
@@ -83,7 +83,7 @@ pub(super) fn run(session: &Session<'_>, arguments: &Arguments) -> Result<u8, Fa
     let mut connection = session.connect()?;
     connection.hello()?;
     let status = AgentStatus::from(connection.call::<Status>(&Empty {})?);
-    check_receiver(session, &connection)?;
+    session.check_receiver(&connection)?;
     if !status.is_unlocked() {
         return Err(Report::new(ErrorCode::Locked, "the agent is locked")
             .why("no key is in its memory, so none can be sealed anew")
@@ -167,19 +167,6 @@ fn same_place(locked: &Place, again: Place) -> Result<Place, Failure> {
         .fact("file", again.next.display().to_string())
         .why("it was started again meanwhile")
         .fix("run this again")
-        .into())
-}
-
-/// A master key goes to the own agent, or to one that was named.
-fn check_receiver(session: &Session<'_>, connection: &Connection) -> Result<(), Failure> {
-    let (listener, me) = (connection.listener_uid(), effective_uid());
-    if listener == me || session.address()?.is_named() {
-        return Ok(());
-    }
-    Err(Report::new(ErrorCode::UntrustedAgent, "refusing to send a key to the agent of another user")
-        .fact("socket", connection.socket().display().to_string())
-        .why(format!("uid {listener} listens there and you are uid {me}"))
-        .fix("name the agent whose master key is meant with --socket")
         .into())
 }
 
